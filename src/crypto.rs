@@ -1,0 +1,11 @@
+//! The primitives, knowing nothing of what they seal.
+
+pub(crate) mod argon2id;
+pub(crate) mod hkdf;
+pub(crate) mod random;
+pub(crate) mod secretbox;
+pub(crate) mod x25519;
+pub(crate) mod xchacha;
+
+/// Length of a Poly1305 tag, in bytes.
+pub(crate) const TAG_LEN: usize = 16;

@@ -1,0 +1,79 @@
+//! Argon2id version 1.3 (RFC 9106), its working memory wiped.
+
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use zeroize::Zeroize;
+
+use crate::error::{Error, Misuse, Result};
+use crate::secret::SecretKey;
+
+/// What one guess at a passphrase costs.
+///
+/// The default is 64 MiB, 3 passes, 4 lanes. Accepted, also from a file: 8 MiB to 1 GiB, passes
+/// and lanes 1 to 16; checked before anything is allocated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Costs {
+    memory_kib: u32,
+    passes: u32,
+    lanes: u32,
+}
+
+impl Costs {
+    /// Costs in KiB of memory, passes over it, and lanes.
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse::OutOfBounds`] for costs outside the accepted range.
+    pub fn new(memory_kib: u32, passes: u32, lanes: u32) -> Result<Self> {
+        let fits = (8 << 10..=1 << 20).contains(&memory_kib)
+            && (1..=16).contains(&passes)
+            && (1..=16).contains(&lanes);
+        if !fits {
+            return Err(Misuse::OutOfBounds("Argon2id costs").into());
+        }
+        Ok(Self { memory_kib, passes, lanes })
+    }
+
+    /// Memory in KiB.
+    #[must_use]
+    pub const fn memory_kib(&self) -> u32 {
+        self.memory_kib
+    }
+
+    /// Passes over the memory.
+    #[must_use]
+    pub const fn passes(&self) -> u32 {
+        self.passes
+    }
+
+    /// Lanes.
+    #[must_use]
+    pub const fn lanes(&self) -> u32 {
+        self.lanes
+    }
+}
+
+impl Default for Costs {
+    fn default() -> Self {
+        Self { memory_kib: 64 << 10, passes: 3, lanes: 4 }
+    }
+}
+
+/// A key from a passphrase.
+pub(crate) fn derive(passphrase: &[u8], salt: &[u8; 16], costs: Costs) -> Result<SecretKey> {
+    let params = Params::new(costs.memory_kib, costs.passes, costs.lanes, Some(32))
+        .map_err(|_| Misuse::OutOfBounds("Argon2id costs"))?;
+    let mut memory = Memory(vec![Block::default(); params.block_count()]);
+    SecretKey::try_init(|out| {
+        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+            .hash_password_into_with_memory(passphrase, salt, out, &mut memory.0)
+            .map_err(|_| Error::from(Misuse::OutOfBounds("passphrase")))
+    })
+}
+
+struct Memory(Vec<Block>);
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        self.0.iter_mut().for_each(Zeroize::zeroize);
+    }
+}

@@ -1,0 +1,30 @@
+//! HKDF-SHA256 (RFC 5869) without salt, its info built so that no two inputs give the same bytes.
+
+use sha2::Sha256;
+
+use crate::secret::SecretKey;
+
+/// Derives a key from `ikm`.
+///
+/// `info = len64(label) ‖ label ‖ len64(x1) ‖ x1 ‖ …`, lengths as u64 little-endian. A label is a
+/// constant local to the one function that uses it and begins with `nodeseal/v1/`.
+pub(crate) fn derive(ikm: &[u8], label: &str, context: &[&[u8]]) -> SecretKey {
+    SecretKey::init(|out| expand(ikm, label, context, out))
+}
+
+/// As [`derive`], for `out` of at most 32 bytes that need not be secret.
+pub(crate) fn expand(ikm: &[u8], label: &str, context: &[&[u8]], out: &mut [u8]) {
+    debug_assert!(label.starts_with("nodeseal/v1/") && out.len() <= 32);
+    let parts: Vec<&[u8]> = [label.as_bytes()].into_iter().chain(context.iter().copied()).collect();
+    let lengths: Vec<[u8; 8]> = parts.iter().map(|part| len64(part)).collect();
+    let info: Vec<&[u8]> =
+        parts.iter().zip(&lengths).flat_map(|(p, l)| [l.as_slice(), p]).collect();
+    // Only an output beyond 255 blocks is refused.
+    let expanded = hkdf::Hkdf::<Sha256>::new(None, ikm).expand_multi_info(&info, out);
+    debug_assert!(expanded.is_ok());
+}
+
+/// The length of `part`, as it stands before it in an info or an AAD.
+pub(crate) fn len64(part: &[u8]) -> [u8; 8] {
+    u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes()
+}

@@ -1,0 +1,47 @@
+//! XChaCha20-Poly1305 with a nonce drawn inside the call.
+//!
+//! A sealed message is `nonce 24 · tag 16 · ciphertext`. (draft-irtf-cfrg-xchacha-03.)
+
+use chacha20poly1305::aead::{AeadInOut, KeyInit};
+use chacha20poly1305::{Tag, XChaCha20Poly1305, XNonce};
+
+use super::{TAG_LEN, random};
+use crate::error::{Error, Result};
+use crate::secret::KEY_LEN;
+
+const NONCE_LEN: usize = 24;
+/// How much longer a sealed message is than its plaintext, in bytes.
+pub(crate) const OVERHEAD: usize = NONCE_LEN + TAG_LEN;
+
+/// Seals `message[OVERHEAD..]` in place and puts nonce and tag before it.
+pub(crate) fn seal(key: &[u8; KEY_LEN], aad: &[u8], message: &mut [u8]) -> Result<()> {
+    let (head, body) = split(message)?;
+    let nonce = random::array::<NONCE_LEN>()?;
+    let tag = XChaCha20Poly1305::new(key.into())
+        .encrypt_inout_detached(&XNonce::from(nonce), aad, body.into())
+        .map_err(|_| Error::too_large("a message", body.len(), 1 << 38))?;
+    head[..NONCE_LEN].copy_from_slice(&nonce);
+    head[NONCE_LEN..].copy_from_slice(&tag);
+    Ok(())
+}
+
+/// Opens `message` in place and gives its plaintext; one that does not authenticate stays as it is.
+pub(crate) fn open<'a>(
+    key: &[u8; KEY_LEN],
+    aad: &[u8],
+    message: &'a mut [u8],
+) -> Result<&'a mut [u8]> {
+    let (head, body) = split(message)?;
+    let mut nonce = XNonce::default();
+    nonce.copy_from_slice(&head[..NONCE_LEN]);
+    let mut tag = Tag::default();
+    tag.copy_from_slice(&head[NONCE_LEN..]);
+    XChaCha20Poly1305::new(key.into())
+        .decrypt_inout_detached(&nonce, aad, (&mut *body).into(), &tag)
+        .map_err(|_| Error::Unauthentic)?;
+    Ok(body)
+}
+
+fn split(message: &mut [u8]) -> Result<(&mut [u8; OVERHEAD], &mut [u8])> {
+    message.split_first_chunk_mut().ok_or(Error::damaged("a sealed message is too short"))
+}

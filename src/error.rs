@@ -1,0 +1,333 @@
+//! The errors of the whole crate.
+//!
+//! Wrong key, damaged data and misuse are three different errors. A failed authentication says
+//! nothing more than that it failed.
+
+use core::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// What every fallible call of this crate returns.
+pub type Result<T, E = Error> = core::result::Result<T, E>;
+
+/// Why a call failed.
+///
+/// The text is for people and not part of the API; match on the variant, or on [`Error::kind`].
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Error {
+    /// The key that was given does not fit. The data was found whole as far as that can be told
+    /// without the key.
+    WrongKey,
+    /// The data is sealed under a DEK that the keyring does not hold (id in hexadecimal).
+    UnknownDek(String),
+    /// A key is needed and none was given.
+    KeyRequired,
+    /// The text is not an unlock key.
+    KeyText(KeyTextFault),
+    /// The key fits, the data does not authenticate: it was altered, moved or replaced.
+    Unauthentic,
+    /// The data is not well formed; says what and where.
+    Damaged {
+        /// What is wrong, without any of the data.
+        what: &'static str,
+        /// Where it is.
+        place: Place,
+    },
+    /// Well formed, but from a version or of a kind that this version does not know.
+    Unsupported {
+        /// What is not known.
+        what: &'static str,
+        /// What was found, for example a version number.
+        found: String,
+    },
+    /// The key file is not locked although the caller expects a locked one.
+    ExpectedLocked,
+    /// The file belongs to another cluster or node.
+    OtherIdentity {
+        /// `cluster` or `node`.
+        what: &'static str,
+        /// What the caller expects.
+        expected: String,
+        /// What the file says.
+        found: String,
+    },
+    /// A file that must be there is not.
+    Missing(PathBuf),
+    /// A file that must not be there is.
+    Exists(PathBuf),
+    /// Another handle, perhaps in another process, holds the lock.
+    Busy(PathBuf),
+    /// An earlier write failed; what is on disk is unknown until it is opened anew.
+    Poisoned,
+    /// The operating system refused a file operation.
+    Io {
+        /// The operation: `open`, `write`, `sync`, …
+        op: &'static str,
+        /// The file or folder.
+        path: PathBuf,
+        /// The system's error.
+        source: io::Error,
+    },
+    /// A reader or writer of the caller's failed.
+    Stream(io::Error),
+    /// The system's random generator failed.
+    Random,
+    /// The caller's fault, whatever the data.
+    Misuse(Misuse),
+}
+
+/// Where damage was found. What is not known is `None`.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Place {
+    /// The file.
+    pub file: Option<PathBuf>,
+    /// Offset in the file, in bytes.
+    pub offset: Option<u64>,
+    /// Index of the log entry.
+    pub index: Option<u64>,
+}
+
+/// What is wrong with an unlock key's text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum KeyTextFault {
+    /// It does not begin with `SWMKEY-1-`.
+    Prefix,
+    /// It does not stand for exactly 32 bytes.
+    Length,
+    /// A character is not of the standard base64 alphabet.
+    Alphabet,
+    /// It has `=` padding, or unused bits that are not zero.
+    Padding,
+}
+
+/// What the caller did wrong.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Misuse {
+    /// A name or id is empty, too long, or has a character outside `[A-Za-z0-9._-]`.
+    Name(&'static str),
+    /// An index does not come after the one before it.
+    NotIncreasing {
+        /// The index that was given.
+        index: u64,
+        /// The index it must exceed.
+        after: u64,
+    },
+    /// Something is larger than the format allows.
+    TooLarge {
+        /// What it is.
+        what: &'static str,
+        /// How large it is, in the unit of `limit`.
+        actual: u64,
+        /// The largest that is allowed.
+        limit: u64,
+    },
+    /// A parameter is outside its bounds.
+    OutOfBounds(&'static str),
+    /// The buffer has no room for what is to be written into it.
+    Buffer,
+    /// The lock record has this file's version but names another key.
+    ConflictingLockRecord {
+        /// The version that both carry.
+        version: u64,
+    },
+    /// The file has parts that only a later version may rewrite.
+    ReadOnly,
+    /// The call does not fit the state the object is in.
+    State(&'static str),
+    /// Sealed data that names the DEK was not yet said to be durable.
+    InFlight,
+}
+
+/// What kind of failure an [`Error`] is, for exit codes and metrics.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// Wrong, unknown or absent key.
+    Key,
+    /// Damaged, altered, moved or replaced data.
+    Damaged,
+    /// A version or kind that is not known.
+    Unsupported,
+    /// Not the state or identity that the caller expects.
+    Expectation,
+    /// Something is missing.
+    Missing,
+    /// Another holds it.
+    Busy,
+    /// The handle refuses to go on.
+    Poisoned,
+    /// The system failed.
+    Io,
+    /// The caller's fault.
+    Misuse,
+}
+
+impl Error {
+    /// What kind of failure this is.
+    #[must_use]
+    pub fn kind(&self) -> ErrorKind {
+        match self {
+            Self::WrongKey | Self::UnknownDek(_) | Self::KeyRequired | Self::KeyText(_) => {
+                ErrorKind::Key
+            }
+            Self::Unauthentic | Self::Damaged { .. } => ErrorKind::Damaged,
+            Self::Unsupported { .. } => ErrorKind::Unsupported,
+            Self::ExpectedLocked | Self::OtherIdentity { .. } | Self::Exists(_) => {
+                ErrorKind::Expectation
+            }
+            Self::Missing(_) => ErrorKind::Missing,
+            Self::Busy(_) => ErrorKind::Busy,
+            Self::Poisoned => ErrorKind::Poisoned,
+            Self::Io { .. } | Self::Stream(_) | Self::Random => ErrorKind::Io,
+            Self::Misuse(_) => ErrorKind::Misuse,
+        }
+    }
+
+    pub(crate) fn damaged(what: &'static str) -> Self {
+        Self::Damaged { what, place: Place::default() }
+    }
+
+    pub(crate) fn unsupported(what: &'static str, found: impl fmt::Display) -> Self {
+        Self::Unsupported { what, found: found.to_string() }
+    }
+
+    pub(crate) fn io(op: &'static str, path: &Path, source: io::Error) -> Self {
+        match source.kind() {
+            io::ErrorKind::NotFound => Self::Missing(path.to_owned()),
+            _ => Self::Io { op, path: path.to_owned(), source },
+        }
+    }
+
+    pub(crate) fn too_large(what: &'static str, actual: usize, limit: usize) -> Self {
+        let wide = |n| u64::try_from(n).unwrap_or(u64::MAX);
+        Self::Misuse(Misuse::TooLarge { what, actual: wide(actual), limit: wide(limit) })
+    }
+
+    /// Adds the file to a damage's place; leaves other errors and a known file alone.
+    pub(crate) fn in_file(mut self, path: &Path) -> Self {
+        if let Self::Damaged { place, .. } = &mut self {
+            place.file.get_or_insert_with(|| path.to_owned());
+        }
+        self
+    }
+
+    /// Adds the offset to a damage's place; leaves other errors and a known offset alone.
+    #[cfg_attr(not(feature = "swarm"), expect(dead_code, reason = "log files are read there"))]
+    pub(crate) fn at_offset(mut self, offset: u64) -> Self {
+        if let Self::Damaged { place, .. } = &mut self {
+            place.offset.get_or_insert(offset);
+        }
+        self
+    }
+}
+
+impl From<Misuse> for Error {
+    fn from(misuse: Misuse) -> Self {
+        Self::Misuse(misuse)
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WrongKey => f.write_str("wrong key"),
+            Self::UnknownDek(id) => write!(f, "sealed under DEK {id}, which is not in the keyring"),
+            Self::KeyRequired => f.write_str("a key is needed and none was given"),
+            Self::KeyText(fault) => write!(f, "not an unlock key: {fault}"),
+            Self::Unauthentic => f.write_str("the data does not authenticate"),
+            Self::Damaged { what, place } => write!(f, "damaged: {what}{place}"),
+            Self::Unsupported { what, found } => write!(f, "unsupported {what}: {found}"),
+            Self::ExpectedLocked => {
+                f.write_str("the key file is not locked, although a locked one is expected")
+            }
+            Self::OtherIdentity { what, expected, found } => {
+                write!(f, "the file is of {what} {found:?}, expected {expected:?}")
+            }
+            Self::Missing(path) => write!(f, "{} is missing", path.display()),
+            Self::Exists(path) => write!(f, "{} exists already", path.display()),
+            Self::Busy(path) => write!(f, "{} is locked by another", path.display()),
+            Self::Poisoned => f.write_str("an earlier write failed: open anew before going on"),
+            Self::Io { op, path, source } => write!(f, "{op} {}: {source}", path.display()),
+            Self::Stream(source) => write!(f, "stream: {source}"),
+            Self::Random => f.write_str("the system's random generator failed"),
+            Self::Misuse(misuse) => write!(f, "misuse: {misuse}"),
+        }
+    }
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(file) = &self.file {
+            write!(f, " in {}", file.display())?;
+        }
+        if let Some(offset) = self.offset {
+            write!(f, " at offset {offset}")?;
+        }
+        if let Some(index) = self.index {
+            write!(f, " (entry {index})")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for KeyTextFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Prefix => "it does not begin with SWMKEY-1-",
+            Self::Length => "it does not stand for 32 bytes",
+            Self::Alphabet => "a character is outside the standard base64 alphabet",
+            Self::Padding => "it has padding, or unused bits that are not zero",
+        })
+    }
+}
+
+impl fmt::Display for Misuse {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(what) => write!(f, "the {what} is not 1 to 64 of [A-Za-z0-9._-]"),
+            Self::NotIncreasing { index, after } => {
+                write!(f, "index {index} does not come after {after}")
+            }
+            Self::TooLarge { what, actual, limit } => {
+                write!(f, "{what} of {actual}, at most {limit}")
+            }
+            Self::OutOfBounds(what) => write!(f, "{what} out of bounds"),
+            Self::Buffer => f.write_str("the buffer is too short"),
+            Self::ConflictingLockRecord { version } => {
+                write!(f, "another unlock key under the same version {version}")
+            }
+            Self::ReadOnly => f.write_str("the key file was written by a later version"),
+            Self::State(what) => f.write_str(what),
+            Self::InFlight => f.write_str("sealed data is not yet said to be durable"),
+        }
+    }
+}
+
+impl std::error::Error for Error {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Io { source, .. } | Self::Stream(source) => Some(source),
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_source_and_the_place_are_kept() {
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        let error = Error::io("open", Path::new("k"), denied);
+        assert!(std::error::Error::source(&error).is_some());
+        assert_eq!(error.kind(), ErrorKind::Io);
+
+        let error = Error::damaged("no end").in_file(Path::new("a")).in_file(Path::new("b"));
+        assert_eq!(error.to_string(), "damaged: no end in a");
+    }
+}

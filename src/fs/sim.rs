@@ -1,0 +1,6 @@
+/// To come.
+#[derive(Debug)]
+pub struct SimFs;
+/// To come.
+#[derive(Debug)]
+pub struct Loss;

@@ -1,0 +1,42 @@
+//! Raw primitives whose safety is the caller's: a repeated nonce gives both plaintexts away.
+//!
+//! For interoperation, differential tests and benchmarks. The paved path never needs it.
+
+use crate::crypto::secretbox;
+use crate::error::Result;
+use crate::secret::SecretKey;
+
+/// Encrypts `data` in place with NaCl's XSalsa20-Poly1305 and gives the tag.
+///
+/// # Security
+///
+/// A nonce must never be used twice with one key.
+///
+/// ```
+/// use nodeseal::hazmat;
+/// use nodeseal::secret::SecretKey;
+///
+/// let key = SecretKey::init(|k| k.fill(1));
+/// let mut data = *b"attack at dawn";
+/// let tag = hazmat::secretbox_seal(&key, &[2; 24], &mut data);
+/// hazmat::secretbox_open(&key, &[2; 24], &tag, &mut data)?;
+/// assert_eq!(&data, b"attack at dawn");
+/// # Ok::<(), nodeseal::Error>(())
+/// ```
+pub fn secretbox_seal(key: &SecretKey, nonce: &[u8; 24], data: &mut [u8]) -> [u8; 16] {
+    secretbox::seal(key.expose(), nonce, data)
+}
+
+/// Decrypts in place what [`secretbox_seal`] made.
+///
+/// # Errors
+///
+/// [`Error::Unauthentic`](crate::Error::Unauthentic); `data` is then as it was.
+pub fn secretbox_open(
+    key: &SecretKey,
+    nonce: &[u8; 24],
+    tag: &[u8; 16],
+    data: &mut [u8],
+) -> Result<()> {
+    secretbox::open(key.expose(), nonce, tag, data)
+}

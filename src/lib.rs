@@ -1,0 +1,11 @@
+//! Draft.
+mod crypto;
+mod error;
+pub mod fs;
+pub mod hazmat;
+pub mod key;
+pub mod secret;
+#[cfg(feature = "swarm")]
+pub mod swarm;
+pub use error::{Error, ErrorKind, KeyTextFault, Misuse, Place, Result};
+pub use key::UnlockKey;

@@ -1,0 +1,3 @@
+//! Docker Swarm's formats, read side.
+
+mod proto;
