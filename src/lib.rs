@@ -8,4 +8,4 @@ pub mod secret;
 #[cfg(feature = "swarm")]
 pub mod swarm;
 pub use error::{Error, ErrorKind, KeyTextFault, Misuse, Place, Result};
-pub use key::UnlockKey;
+pub use key::{Costs, DekId, Identity, LockRecord, Passphrase, UnlockKey};
