@@ -34,6 +34,15 @@ pub enum Error {
         /// Where it is.
         place: Place,
     },
+    /// Authentic, but older than what it stands beside: a copy from the past was put back.
+    RolledBack {
+        /// What is too old.
+        what: &'static str,
+        /// What it says.
+        found: u64,
+        /// What it must say at least.
+        expected: u64,
+    },
     /// Well formed, but from a version or of a kind that this version does not know.
     Unsupported {
         /// What is not known.
@@ -174,7 +183,9 @@ impl Error {
             Self::WrongKey | Self::UnknownDek(_) | Self::KeyRequired | Self::KeyText(_) => {
                 ErrorKind::Key
             }
-            Self::Unauthentic | Self::Damaged { .. } => ErrorKind::Damaged,
+            Self::Unauthentic | Self::Damaged { .. } | Self::RolledBack { .. } => {
+                ErrorKind::Damaged
+            }
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::ExpectedLocked | Self::OtherIdentity { .. } | Self::Exists(_) => {
                 ErrorKind::Expectation
@@ -240,6 +251,9 @@ impl fmt::Display for Error {
             Self::KeyText(fault) => write!(f, "not an unlock key: {fault}"),
             Self::Unauthentic => f.write_str("the data does not authenticate"),
             Self::Damaged { what, place } => write!(f, "damaged: {what}{place}"),
+            Self::RolledBack { what, found, expected } => {
+                write!(f, "rolled back: the {what} is at {found}, it was at {expected}")
+            }
             Self::Unsupported { what, found } => write!(f, "unsupported {what}: {found}"),
             Self::ExpectedLocked => {
                 f.write_str("the key file is not locked, although a locked one is expected")

@@ -12,12 +12,12 @@ pub(crate) use dek::Dek;
 pub use dek::DekId;
 pub use id::Identity;
 pub(crate) use id::valid_name;
-pub(crate) use lifecycle::{DekFacts, Event, Lifecycle, Mode};
+pub(crate) use lifecycle::{DekFacts, Effect, Event, Lifecycle, MAX_DEKS, Mode, Offer, Wanted};
 pub use lifecycle::{Protection, Reason, Reasons, Reconciled, Rekey};
 pub(crate) use lock::Lock;
 pub use lock::LockRecord;
 pub use passphrase::Passphrase;
-pub(crate) use recipient::{Kind, Recipient};
+pub(crate) use recipient::{Kind, Recipient, scalar};
 pub use unlock::UnlockKey;
 
 pub use crate::crypto::argon2id::Costs;

@@ -4,8 +4,11 @@ mod error;
 pub mod fs;
 pub mod hazmat;
 pub mod key;
+pub mod keyring;
+pub mod seal;
 pub mod secret;
 #[cfg(feature = "swarm")]
 pub mod swarm;
 pub use error::{Error, ErrorKind, KeyTextFault, Misuse, Place, Result};
-pub use key::{Costs, DekId, Identity, LockRecord, Passphrase, UnlockKey};
+pub use key::{Costs, DekId, Identity, LockRecord, Passphrase, Reason, UnlockKey};
+pub use keyring::{Keyring, LockPolicy, LockedKeyring, Opened, Protector};

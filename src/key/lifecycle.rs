@@ -108,8 +108,8 @@ pub(crate) enum Event<'a> {
     Attached(&'a str),
     /// An attachment was removed.
     Detached(&'a str),
-    /// The file was opened.
-    Opened,
+    /// Nothing but what follows from the rules.
+    Settle,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -215,7 +215,7 @@ impl Lifecycle {
                 turn.next.attachments.remove(name);
                 Reconciled::Applied
             }
-            Event::Opened => Reconciled::Unchanged,
+            Event::Settle => Reconciled::Unchanged,
         };
         turn.settle();
         Ok(Step { next: turn.next, effects: turn.effects, reconciled })
@@ -269,7 +269,7 @@ impl Turn {
     fn change_key(&mut self, rekey: Rekey) {
         match rekey {
             Rekey::KeepDek => {}
-            Rekey::NewDek => self.new_dek(Reasons::of(Reason::UnlockKeyChanged)),
+            Rekey::NewDek => self.rotate(Reason::UnlockKeyChanged),
             Rekey::Leaked => self.rotate(Reason::Leaked),
         }
     }
@@ -279,7 +279,7 @@ impl Turn {
         if reason == Reason::Leaked {
             self.expose_all();
             self.new_dek(reasons);
-        } else if self.next.retiring.is_empty() {
+        } else if reason == Reason::UnlockKeyChanged || self.next.retiring.is_empty() {
             self.new_dek(reasons);
         } else {
             self.next.queued = self.next.queued.and(reasons);

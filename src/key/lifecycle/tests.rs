@@ -239,7 +239,7 @@ impl Node {
             Move::Attach(n) => self.event(Event::Attached(&n.to_string()), lost),
             Move::Detach(n) => self.event(Event::Detached(&n.to_string()), lost),
             Move::LostWrite(inner) => self.run(inner, true),
-            Move::Restart => self.event(Event::Opened, lost),
+            Move::Restart => self.event(Event::Settle, lost),
         }
     }
 
@@ -265,7 +265,7 @@ impl Node {
         }
         assert_eq!(state.retiring.is_empty(), state.running.is_empty());
         // Opening what was written brings nothing new: every write is settled.
-        let opened = state.apply(Event::Opened, offer(u64::MAX)).unwrap();
+        let opened = state.apply(Event::Settle, offer(u64::MAX)).unwrap();
         assert!(opened.next == *state || ids.len() == MAX_DEKS);
     }
 }
