@@ -9,7 +9,8 @@
 //! Bytes are durable once [`File::sync`] returned, names once [`Fs::sync_dir`] of their folder
 //! did. Neither implies the other. A sync that failed leaves what is durable unknown for good: on
 //! Linux the bytes that could not be written count as written afterwards, so that a repeated sync
-//! succeeds without them.
+//! succeeds without them. What a process finds when it starts may not be durable either: one that
+//! was killed may have left it so.
 
 use core::fmt;
 use std::ffi::OsString;

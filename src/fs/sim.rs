@@ -32,7 +32,8 @@ use names::NameChange;
 /// durable. [`after_power_cut`](Self::after_power_cut) gives the disk that comes up again. What
 /// became of all that was not durable is drawn for each file and folder on its own, so that a
 /// name may survive without the bytes that were written first, and the other way round. A sector
-/// of 512 bytes survives whole or not at all, and so does a rename.
+/// of 512 bytes survives whole or not at all, and so does a rename: a durable name is never lost
+/// to one. [`after_kill`](Self::after_kill) gives the same disk to the next process instead.
 ///
 /// # Faults
 ///

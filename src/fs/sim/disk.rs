@@ -121,7 +121,10 @@ impl Disk {
     pub(super) fn rename(&mut self, from: &Path, to: &Path) -> io::Result<()> {
         let inode = self.find(from)?;
         let (folder, from) = self.find_name(from)?;
-        let (_, to) = self.find_name(to)?;
+        let (to_folder, to) = self.find_name(to)?;
+        if to_folder != folder {
+            return Err(io::ErrorKind::CrossesDevices.into());
+        }
         match self.get(folder, &to)? {
             Some(old) if old == inode => return Ok(()),
             Some(old) => match (self.is_folder(inode), self.folder(old).map(Journal::live)) {
