@@ -86,7 +86,10 @@ impl Keyring {
         let deks = vec![first_reserve(dek)];
         let set = KeySet { lifecycle, deks, slots, attachments, kept: Vec::new() };
 
-        make_folder(&location)?;
+        location
+            .fs
+            .create_dir_all(&location.dir)
+            .map_err(|e| Error::io("create", &location.dir, e))?;
         let lock = location.lock()?;
         let path = location.file();
         match location.fs.open_read(&path) {
@@ -118,12 +121,4 @@ fn collect(attachments: &[(&str, &[u8])]) -> Result<BTreeMap<String, Arc<SecretB
         }
     }
     Ok(collected)
-}
-
-/// Creates the folder and makes its own name durable.
-fn make_folder(location: &Location) -> Result<()> {
-    let dir = &location.dir;
-    location.fs.create_dir_all(dir).map_err(|e| Error::io("create", dir, e))?;
-    let above = fs::folder(dir);
-    location.fs.sync_dir(above).map_err(|e| Error::io("sync", above, e))
 }

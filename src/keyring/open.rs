@@ -73,6 +73,7 @@ impl Keyring {
         let lock = location.lock()?;
         fs::remove_stale(&*location.fs, &path)?;
         let (file, bytes) = read(&location)?;
+        settle(&location)?;
         expect_identity(identity, &file.header.identity)?;
         let locked = LockedFile { location, lock, file, bytes };
         match &locked.file.header.slots {
@@ -235,6 +236,15 @@ pub(super) fn read(location: &Location) -> Result<(KeyFile, usize)> {
     let bytes = SecretBytes::from_vec(fs::read(&*location.fs, &path, MAX_FILE)?);
     let file = KeyFile::parse(&bytes).map_err(|error| error.in_file(&path))?;
     Ok((file, bytes.len()))
+}
+
+/// Makes the key file that was found durable: one who was killed while he replaced it may have
+/// left it so that a power cut would bring the one before back, without the newest DEK.
+fn settle(location: &Location) -> Result<()> {
+    let path = location.file();
+    let file = location.fs.open_read(&path).map_err(|e| Error::io("open", &path, e))?;
+    file.sync().map_err(|e| Error::io("sync", &path, e))?;
+    location.fs.sync_dir(&location.dir).map_err(|e| Error::io("sync", &location.dir, e))
 }
 
 fn expect_identity(expected: &Identity, found: &Identity) -> Result<()> {

@@ -82,7 +82,7 @@ pub struct StreamInfo {
 ///
 /// ```
 /// # use nodeseal::{Identity, Keyring, Protector, UnlockKey};
-/// # use std::io::{Cursor, Read, Write};
+/// # use std::io::{Cursor, Read, Seek, Write};
 /// use nodeseal::seal::{Era, LogId};
 ///
 /// # let dir = tempfile::tempdir()?;
@@ -92,9 +92,10 @@ pub struct StreamInfo {
 /// let streams = keyring.streams();
 /// let mut writer = streams.create("snapshot", Cursor::new(Vec::new()))?;
 /// writer.write_all(b"the whole state")?;
-/// let (file, sealed) = writer.finish(LogId::new(42, Era::term(3)), b"")?;
+/// let (mut file, sealed) = writer.finish(LogId::new(42, Era::term(3)), b"")?;
 /// sealed.durable(); // once the file is
 ///
+/// file.rewind()?;
 /// let mut reader = streams.open("snapshot", file)?;
 /// reader.verify()?; // before anything of it is installed
 /// assert_eq!(reader.info().at.index, 42);
