@@ -20,11 +20,18 @@ pub(crate) fn expand(ikm: &[u8], label: &str, context: &[&[u8]], out: &mut [u8])
     let info: Vec<&[u8]> =
         parts.iter().zip(&lengths).flat_map(|(p, l)| [l.as_slice(), p]).collect();
     // Only an output beyond 255 blocks is refused.
-    let expanded = hkdf::Hkdf::<Sha256>::new(None, ikm).expand_multi_info(&info, out);
+    let expanded = expand_parts(ikm, &info, out);
     debug_assert!(expanded.is_ok());
+}
+
+fn expand_parts(ikm: &[u8], info: &[&[u8]], out: &mut [u8]) -> Result<(), hkdf::InvalidLength> {
+    hkdf::Hkdf::<Sha256>::new(None, ikm).expand_multi_info(info, out)
 }
 
 /// The length of `part`, as it stands before it in an info or an AAD.
 pub(crate) fn len64(part: &[u8]) -> [u8; 8] {
     u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes()
 }
+
+#[cfg(test)]
+mod tests;

@@ -97,3 +97,6 @@ fn split(nonce: &[u8; NONCE_LEN]) -> ([u8; PREFIX_LEN], [u8; SUFFIX_LEN]) {
     suffix.copy_from_slice(&nonce[PREFIX_LEN..]);
     (prefix, suffix)
 }
+
+#[cfg(test)]
+mod tests;

@@ -24,3 +24,6 @@ pub(crate) fn shared(scalar: &SecretKey, point: &[u8; POINT_LEN]) -> Result<Secr
     }
     Ok(SecretKey::init(|bytes| bytes.copy_from_slice(shared.as_bytes())))
 }
+
+#[cfg(test)]
+mod tests;

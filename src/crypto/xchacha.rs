@@ -45,3 +45,6 @@ pub(crate) fn open<'a>(
 fn split(message: &mut [u8]) -> Result<(&mut [u8; OVERHEAD], &mut [u8])> {
     message.split_first_chunk_mut().ok_or(Error::damaged("a sealed message is too short"))
 }
+
+#[cfg(test)]
+mod tests;
