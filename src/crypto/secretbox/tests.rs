@@ -27,6 +27,12 @@ impl Sealer for Secretbox {
     }
 }
 
+/// The stream under a subkey, from its first byte.
+pub(crate) fn keystream(subkey: &Subkey, suffix: &[u8; SUFFIX_LEN], out: &mut [u8]) {
+    out.fill(0);
+    Salsa20::new(subkey.as_key().into(), suffix.into()).apply_keystream(out);
+}
+
 #[test]
 fn published_boxes_are_made_and_opened() {
     for case in cases(VECTORS, 67) {
