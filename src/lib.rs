@@ -7,5 +7,7 @@ pub mod key;
 pub mod secret;
 #[cfg(feature = "swarm")]
 pub mod swarm;
+#[cfg(feature = "swarm")]
+mod wal;
 pub use error::{Error, ErrorKind, KeyTextFault, Misuse, Place, Result};
 pub use key::UnlockKey;
