@@ -3,51 +3,66 @@
 //! Everything that this crate writes to a disk passes [`Fs`]: the real one ([`RealFs`]) or one in
 //! memory that loses power and fails on demand ([`SimFs`]), with which an author can test his own
 //! recovery too.
+//!
+//! # What is durable
+//!
+//! Bytes are durable once [`File::sync`] returned, names once [`Fs::sync_dir`] of their folder
+//! did. Neither implies the other. A sync that failed leaves what is durable unknown for good: on
+//! Linux the bytes that could not be written count as written afterwards, so that a repeated sync
+//! succeeds without them. What a process finds when it starts may not be durable either: one that
+//! was killed may have left it so.
 
 use core::fmt;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use zeroize::Zeroizing;
+
 use crate::error::{Error, Result};
 
 mod real;
 mod sim;
+#[cfg(test)]
+mod tests;
 
 pub use real::RealFs;
 pub use sim::{Loss, SimFs};
 
 /// A file system.
 ///
-/// Paths are used as they are given. Every method maps to one operation of the operating system,
-/// whose error it returns.
+/// Paths are used as they are given. Every method but [`create_dir_all`](Self::create_dir_all)
+/// maps to one operation of the operating system, whose error it returns. Calls block.
 pub trait Fs: fmt::Debug + Send + Sync {
-    /// Creates a file that must not exist, readable and writable by its owner alone (0600).
+    /// Creates a file that must not exist, readable and writable by its owner alone (0600), and
+    /// opens it to read and write. A symbolic link of that name is not followed.
     ///
     /// # Errors
     ///
-    /// `AlreadyExists`, or what the system says.
+    /// `AlreadyExists` if the name is taken, or what the system says.
     fn create_new(&self, path: &Path) -> io::Result<Box<dyn File>>;
 
     /// Opens a file to read it.
     ///
     /// # Errors
     ///
-    /// `NotFound`, or what the system says.
+    /// `NotFound`, `IsADirectory`, or what the system says.
     fn open_read(&self, path: &Path) -> io::Result<Box<dyn File>>;
 
     /// Opens a file to read and write it.
     ///
     /// # Errors
     ///
-    /// `NotFound`, or what the system says.
+    /// `NotFound`, `IsADirectory`, or what the system says.
     fn open_write(&self, path: &Path) -> io::Result<Box<dyn File>>;
 
-    /// Renames a file, atomically replacing what has the new name.
+    /// Renames a file or folder within its folder, atomically replacing what has the new name (a
+    /// folder replaces only an empty folder). One [`sync_dir`](Self::sync_dir) makes it durable.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// `CrossesDevices` if the paths do not name the same folder, since the rename would not be
+    /// durable as one; or what the system says.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
     /// Removes a file.
@@ -64,26 +79,58 @@ pub trait Fs: fmt::Debug + Send + Sync {
     /// What the system says.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
 
-    /// Creates a folder (0700) and those above it.
+    /// Creates a folder that must not exist, open to its owner alone (0700).
+    ///
+    /// # Errors
+    ///
+    /// `AlreadyExists` if the name is taken, `NotFound` if the folder above is missing, or what
+    /// the system says.
+    fn create_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Creates a folder (0700) and those missing above it, and makes their names durable. A folder
+    /// that is there already is left as it is; its name is made durable too, because a process may
+    /// have been killed between its creation and that, unless the folder above may not be read.
     ///
     /// # Errors
     ///
     /// What the system says.
-    fn create_dir_all(&self, dir: &Path) -> io::Result<()>;
+    fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
+        let above = folder(dir);
+        let sync_found = |found: &Path| match found.parent().map(|_| self.sync_dir(folder(found))) {
+            Some(Err(e)) if e.kind() != io::ErrorKind::PermissionDenied => Err(e),
+            _ => Ok(()),
+        };
+        match self.create_dir(dir) {
+            Ok(()) => sync_found(above)?,
+            Err(e) if e.kind() == io::ErrorKind::NotFound && above != dir => {
+                self.create_dir_all(above)?;
+                self.create_dir(dir)?;
+            }
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                // Fails if what is there is not a folder.
+                self.list(dir)?;
+                return sync_found(dir);
+            }
+            Err(e) => return Err(e),
+        }
+        self.sync_dir(above)
+    }
 
-    /// The names of the plain files in a folder, sorted.
+    /// The names of the plain files in a folder, sorted; neither folders nor symbolic links.
     ///
     /// # Errors
     ///
-    /// `NotFound`, or what the system says.
+    /// `NotFound`, `NotADirectory`, or what the system says.
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>>;
 
-    /// Takes the exclusive lock on a lock file, creating it where it is missing. `None`: another
-    /// holds it, in this process or in another. Dropping the guard releases it.
+    /// Takes the exclusive lock on a lock file, creating it (0600) where it is missing. `None`:
+    /// another holds it, in this process or in another. Dropping the guard releases it, and leaves
+    /// the file; the file must never be renamed or removed, or two could hold the lock.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// `InvalidInput` if the name is not a plain file's (a symbolic link is not followed), or what
+    /// the system says.
     fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>>;
 }
 
@@ -105,21 +152,28 @@ pub trait File: fmt::Debug + Send + Sync {
         Ok(self.len()? == 0)
     }
 
-    /// Reads at most `buf.len()` bytes from `offset`; 0 at the end.
+    /// Reads at most `buf.len()` bytes from `offset`, and returns how many; 0 at the end.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// `Interrupted`, after which it may be tried again, or what the system says.
     fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize>;
 
-    /// Writes all of `buf` at `offset`, growing the file where needed.
+    /// Writes all of `buf` at `offset`, growing the file where needed; a gap reads as zeros.
     ///
     /// # Errors
     ///
     /// What the system says; how much was written is unknown then.
     fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()>;
 
-    /// Makes the file's bytes and length durable.
+    /// Sets the length in bytes: cuts the rest off, or adds zeros.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    fn set_len(&self, len: u64) -> io::Result<()>;
+
+    /// Makes the file's bytes and length durable, but not its name.
     ///
     /// # Errors
     ///
@@ -130,42 +184,62 @@ pub trait File: fmt::Debug + Send + Sync {
 /// Holds a lock until it is dropped.
 pub trait Lock: fmt::Debug + Send + Sync {}
 
-/// Reads a whole file of at most `limit` bytes.
+/// Reads a whole file of at most `limit` bytes. Allocates no more than the file's length.
+///
+/// What was read is wiped if the call fails, for the file may hold a key in the clear.
 pub(crate) fn read(fs: &dyn Fs, path: &Path, limit: usize) -> Result<Vec<u8>> {
     let file = fs.open_read(path).map_err(|e| Error::io("open", path, e))?;
     let len = file.len().map_err(|e| Error::io("stat", path, e))?;
     let len = usize::try_from(len)
         .ok()
         .filter(|len| *len <= limit)
-        .ok_or(Error::damaged("the file is larger than its format allows").in_file(path))?;
-    let mut bytes = vec![0; len];
-    let mut filled = 0;
-    while filled < len {
-        let offset = u64::try_from(filled).unwrap_or(u64::MAX);
-        match file.read_at(&mut bytes[filled..], offset) {
+        .ok_or_else(|| Error::damaged("the file is larger than its format allows").in_file(path))?;
+    let mut bytes = Zeroizing::new(vec![0; len]);
+    let mut offset = 0;
+    let mut rest = bytes.as_mut_slice();
+    while !rest.is_empty() {
+        match file.read_at(rest, offset) {
             Ok(0) => break,
-            Ok(n) => filled += n,
+            Ok(n) => {
+                let read = n.min(rest.len());
+                offset += u64::try_from(read).unwrap_or(u64::MAX);
+                rest = rest.split_at_mut(read).1;
+            }
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(Error::io("read", path, e)),
         }
     }
+    let filled = len - rest.len();
     bytes.truncate(filled);
-    Ok(bytes)
+    Ok(core::mem::take(&mut *bytes))
 }
 
-/// Replaces a file, so that after a crash either the old or the new one is there, whole.
+/// Replaces a file, so that after a crash either the old or the new one is there, whole; once it
+/// returned, the new one.
 ///
 /// Writes a temporary file beside it, syncs it, renames it over, syncs the folder. The temporary
 /// file has a fixed name, so the caller must hold the lock that guards `path`; one left behind by
 /// a crash is removed first.
+///
+/// # Errors
+///
+/// [`Error::Missing`] or [`Error::Io`]. Which of the two files is there is then unknown, whatever
+/// a reader sees now; a later call that succeeds settles it.
 pub(crate) fn replace(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> Result<()> {
     let temp = temp_name(path);
     remove_stale(fs, path)?;
     let file = fs.create_new(&temp).map_err(|e| Error::io("create", &temp, e))?;
-    file.write_all_at(bytes, 0).map_err(|e| Error::io("write", &temp, e))?;
-    file.sync().map_err(|e| Error::io("sync", &temp, e))?;
+    let renamed = file
+        .write_all_at(bytes, 0)
+        .map_err(|e| Error::io("write", &temp, e))
+        .and_then(|()| file.sync().map_err(|e| Error::io("sync", &temp, e)))
+        .and_then(|()| fs.rename(&temp, path).map_err(|e| Error::io("rename", &temp, e)));
     drop(file);
-    fs.rename(&temp, path).map_err(|e| Error::io("rename", &temp, e))?;
+    if let Err(error) = renamed {
+        // Gives a full disk its room back. If this fails too, the next call removes it.
+        let _ = fs.remove(&temp);
+        return Err(error);
+    }
     let dir = folder(path);
     fs.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))
 }

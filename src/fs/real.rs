@@ -1,4 +1,196 @@
+use std::ffi::OsString;
+use std::fs::{self, DirBuilder, OpenOptions, TryLockError};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
+
+use super::{File, Fs, Lock, folder};
+
+#[cfg(not(unix))]
+compile_error!("nodeseal needs a unix system: elsewhere folders cannot be synced");
+
 /// The operating system's.
+///
+/// The lock is `flock(2)`'s. A forked child shares it until it ends or execs.
 #[derive(Debug, Default, Clone, Copy)]
 #[non_exhaustive]
 pub struct RealFs;
+
+impl Fs for RealFs {
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        Ok(Box::new(RealFile(create_new(path)?)))
+    }
+
+    fn open_read(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        open(path, OpenOptions::new().read(true))
+    }
+
+    fn open_write(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        open(path, OpenOptions::new().read(true).write(true))
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the seam")]
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        if folder(from) != folder(to) {
+            return Err(io::ErrorKind::CrossesDevices.into());
+        }
+        fs::rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        fs::remove_file(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        let dir = fs::File::open(dir)?;
+        if !dir.metadata()?.is_dir() {
+            return Err(io::ErrorKind::NotADirectory.into());
+        }
+        dir.sync_all()
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        DirBuilder::new().mode(0o700).create(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            if entry.file_type()?.is_file() {
+                names.push(entry.file_name());
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        let file = match create_new(path) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => open_lock(path)?,
+            created => created?,
+        };
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Box::new(RealLock { _file: file }))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(e)) => Err(e),
+        }
+    }
+}
+
+/// `O_EXCL`, which never follows a symbolic link.
+fn create_new(path: &Path) -> io::Result<fs::File> {
+    OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(path)
+}
+
+fn open(path: &Path, options: &OpenOptions) -> io::Result<Box<dyn File>> {
+    let file = options.open(path)?;
+    // A folder can be opened to read, and would fail only later.
+    if file.metadata()?.is_dir() {
+        return Err(io::ErrorKind::IsADirectory.into());
+    }
+    Ok(Box::new(RealFile(file)))
+}
+
+/// Opens a lock file that exists. Creates nothing, not even where a symbolic link points.
+fn open_lock(path: &Path) -> io::Result<fs::File> {
+    let strange = || io::Error::new(io::ErrorKind::InvalidInput, "the lock is not a plain file");
+    let named = fs::symlink_metadata(path)?;
+    if !named.is_file() {
+        return Err(strange());
+    }
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    let opened = file.metadata()?;
+    // The name may have become a link in between.
+    if (opened.dev(), opened.ino()) != (named.dev(), named.ino()) {
+        return Err(strange());
+    }
+    Ok(file)
+}
+
+#[derive(Debug)]
+struct RealFile(fs::File);
+
+impl File for RealFile {
+    fn len(&self) -> io::Result<u64> {
+        self.0.metadata().map(|metadata| metadata.len())
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buf, offset)
+    }
+
+    fn write_all_at(&self, buf: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(buf, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        self.0.set_len(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+}
+
+/// Closing the file releases the lock. Unlocking it would do so too, but a forked child that runs
+/// its destructors would then unlock its parent's.
+#[derive(Debug)]
+struct RealLock {
+    _file: fs::File,
+}
+
+impl Lock for RealLock {}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::symlink_metadata(path).unwrap().permissions().mode() & 0o7777
+    }
+
+    #[test]
+    fn only_the_owner_may_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        RealFs.create_new(&at("file")).unwrap();
+        RealFs.try_lock(&at("lock")).unwrap().unwrap();
+        RealFs.create_dir_all(&at("a/b")).unwrap();
+        assert_eq!(mode(&at("file")), 0o600);
+        assert_eq!(mode(&at("lock")), 0o600);
+        assert_eq!(mode(&at("a")), 0o700);
+        assert_eq!(mode(&at("a/b")), 0o700);
+    }
+
+    #[test]
+    fn nothing_is_created_through_a_link() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        symlink(at("target"), at("link")).unwrap();
+        let taken = io::ErrorKind::AlreadyExists;
+        assert_eq!(RealFs.create_new(&at("link")).unwrap_err().kind(), taken);
+        assert_eq!(RealFs.create_dir(&at("link")).unwrap_err().kind(), taken);
+        let refused = io::ErrorKind::InvalidInput;
+        assert_eq!(RealFs.try_lock(&at("link")).unwrap_err().kind(), refused);
+        assert!(!at("target").exists());
+
+        RealFs.create_new(&at("target")).unwrap();
+        assert_eq!(RealFs.try_lock(&at("link")).unwrap_err().kind(), refused);
+        assert_eq!(RealFs.list(dir.path()).unwrap(), ["target"]);
+    }
+
+    #[test]
+    fn a_replaced_link_does_not_touch_its_target() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        super::super::replace(&RealFs, &at("target"), b"theirs").unwrap();
+        symlink(at("target"), at("keys.tmp")).unwrap();
+        super::super::replace(&RealFs, &at("keys"), b"ours").unwrap();
+        assert_eq!(fs::read(at("target")).unwrap(), b"theirs");
+        assert_eq!(fs::read(at("keys")).unwrap(), b"ours");
+        assert!(fs::symlink_metadata(at("keys")).unwrap().is_file());
+    }
+}
