@@ -140,7 +140,10 @@ fn report(file: &KeyFile, path: &Path, findings: &mut Findings) {
 }
 
 #[cfg(feature = "serde")]
-fn error_text<S: serde::Serializer>(error: &Option<Error>, serializer: S) -> Result<S::Ok, S::Error> {
+fn error_text<S: serde::Serializer>(
+    error: &Option<Error>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
     match error {
         Some(error) => serializer.collect_str(error),
         None => serializer.serialize_none(),

@@ -70,7 +70,8 @@ impl SnapshotScan {
 
     /// The greatest index that any snapshot's name or content speaks of.
     pub(crate) fn reach(&self) -> u64 {
-        let names = self.files.iter().filter_map(|file| name_of(&file.name)).map(|(_, index)| index);
+        let names =
+            self.files.iter().filter_map(|file| name_of(&file.name)).map(|(_, index)| index);
         names.chain(self.whole.iter().map(|point| point.index)).max().unwrap_or(0)
     }
 }
@@ -149,7 +150,11 @@ fn name_of(name: &str) -> Option<(u64, u64)> {
     pair(name.strip_suffix(".snap")?)
 }
 
-fn read(fs: &dyn Fs, path: &Path, facts: &mut SnapshotFacts) -> Result<(SecretBytes, SnapshotPoint)> {
+fn read(
+    fs: &dyn Fs,
+    path: &Path,
+    facts: &mut SnapshotFacts,
+) -> Result<(SecretBytes, SnapshotPoint)> {
     let file = SecretBytes::from_vec(fs::read(fs, path, MAX_SNAPSHOT)?);
     facts.size = u64::try_from(file.len()).unwrap_or(u64::MAX);
     let point = {

@@ -185,12 +185,10 @@ fn compare(
     let commit = log.hard_state.map_or(0, |state| state.commit);
     let named = log.snapshots.iter().max_by_key(|point| point.index);
     let end = log.last_index().unwrap_or(0).max(base);
-    let reach =
-        commit.max(snapshots.reach()).max(named.map_or(0, |point| point.index));
+    let reach = commit.max(snapshots.reach()).max(named.map_or(0, |point| point.index));
     if reach > end {
-        let text = format!(
-            "the log ends at entry {end}, but the node has known of entries up to {reach}"
-        );
+        let text =
+            format!("the log ends at entry {end}, but the node has known of entries up to {reach}");
         let loss = Loss::Entries { first: end.saturating_add(1), last: Some(reach) };
         findings.error(FindingKind::LogBehind, at(&folder.log(), None, None), text, Some(loss));
     }

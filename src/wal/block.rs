@@ -35,10 +35,6 @@ impl<'a> BlockFile<'a> {
         self.len
     }
 
-    pub(crate) const fn path(&self) -> &'a Path {
-        self.path
-    }
-
     /// Fills `out` from `offset`.
     ///
     /// # Errors
@@ -94,7 +90,8 @@ impl<'a> BlockFile<'a> {
             self.start = start;
             read?;
         }
-        match inside(self.start, self.block.len()).and_then(|from| self.block.expose().get(from..)) {
+        match inside(self.start, self.block.len()).and_then(|from| self.block.expose().get(from..))
+        {
             Some(held) => Ok(held),
             None => Err(self.shorter(offset)),
         }

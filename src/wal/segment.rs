@@ -36,7 +36,9 @@ pub(crate) struct Record {
 pub(crate) enum Step {
     Record(Record),
     /// The chain does not go on from the segment before: another one belongs between them.
-    ChainBroken { offset: u64 },
+    ChainBroken {
+        offset: u64,
+    },
     /// Bytes from `offset` to `end` that cannot be read as frames, with frames behind them.
     Damage {
         offset: u64,
@@ -46,7 +48,10 @@ pub(crate) enum Step {
         cuttable: bool,
     },
     /// No further frames, and what stands there instead.
-    End { offset: u64, tail: Tail },
+    End {
+        offset: u64,
+        tail: Tail,
+    },
 }
 
 /// What stands behind a segment's last frame.
@@ -59,7 +64,11 @@ pub(crate) enum Tail {
     /// Bytes that are no frame and no torn write.
     Damaged(&'static str),
     /// The log ends, but from `at` on not all bytes are zero.
-    Garbage { at: u64 },
+    Garbage {
+        at: u64,
+        /// What stands there has the form of a frame, but nothing vouches for it.
+        frame: bool,
+    },
 }
 
 /// Reads a segment frame by frame in bounded memory: one block and the longest record.
@@ -222,6 +231,7 @@ impl<'a> SegmentReader<'a> {
             return Ok(Step::Damage { offset, end, what, cuttable });
         }
         self.ended = true;
+        self.chain = None;
         let tail = if cuttable { Tail::Torn(what) } else { Tail::Damaged(what) };
         Ok(Step::End { offset, tail })
     }
@@ -237,7 +247,11 @@ impl<'a> SegmentReader<'a> {
             return Ok(Step::Damage { offset, end, what, cuttable: false });
         }
         self.ended = true;
-        Ok(Step::End { offset, tail: Tail::Garbage { at } })
+        let frame = match read_raw(&mut self.file, at - at % 8, &mut self.body)? {
+            Raw::Frame(frame) => !matches!(frame.kind, Kind::Other(_)),
+            Raw::End | Raw::Short(_) | Raw::Bad { .. } => false,
+        };
+        Ok(Step::End { offset, tail: Tail::Garbage { at, frame } })
     }
 
     fn resume(&mut self, offset: u64) {

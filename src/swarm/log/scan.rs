@@ -69,12 +69,7 @@ impl LogScan {
 /// # Errors
 ///
 /// [`Error::Missing`] when there is no such folder, and what the system says. Damage is a finding.
-pub(crate) fn scan(
-    fs: &dyn Fs,
-    dir: &Path,
-    base: u64,
-    findings: &mut Findings,
-) -> Result<LogScan> {
+pub(crate) fn scan(fs: &dyn Fs, dir: &Path, base: u64, findings: &mut Findings) -> Result<LogScan> {
     let (segments, others) = wal::list(fs, dir)?;
     let mut scanner = Scanner {
         base,
@@ -115,7 +110,8 @@ impl Scanner<'_> {
         if expected == segment.name.sequence {
             return false;
         }
-        let text = format!("segments are missing before it: the sequence should go on at {expected}");
+        let text =
+            format!("segments are missing before it: the sequence should go on at {expected}");
         let place = at(&segment.path, None, None);
         self.doubt(FindingKind::SegmentGap, place, text);
         true
@@ -182,7 +178,12 @@ impl Scanner<'_> {
                 let text = format!("{what}; nothing behind it can be read");
                 self.doubt(FindingKind::FrameDamaged, place, text);
             }
-            Tail::Garbage { at: from } => {
+            Tail::Garbage { frame: true, .. } => {
+                let text = "zeros where a frame should be, and one frame behind them that \
+                            nothing vouches for";
+                self.doubt(FindingKind::FrameDamaged, place, text);
+            }
+            Tail::Garbage { at: from, frame: false } => {
                 let place = at(path, Some(from), None);
                 let text = format!("bytes behind the end of the segment, which is at {offset}");
                 self.findings.warn(FindingKind::Garbage, place, text);
