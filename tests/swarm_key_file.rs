@@ -1,6 +1,7 @@
 //! Docker's key files: genuine ones, old forms, and all of them damaged.
 
 #![cfg(feature = "swarm")]
+#![allow(clippy::unwrap_used, reason = "the helpers belong to the tests")]
 
 #[path = "swarm_key_file/damage.rs"]
 mod damage;

@@ -42,17 +42,21 @@ const DEK_INFO: &str = "DEK-Info";
 /// A record is sealed with the unlock key, or plain in a file that is not locked.
 ///
 /// ```
-/// # fn main() -> Result<(), nodeseal::Error> {
-/// use nodeseal::swarm::{DekSlot, KeyFile};
+/// use nodeseal::swarm::{KeyFile, NodeKeys};
+/// use nodeseal::{Error, UnlockKey};
 ///
-/// # let text: &[u8] = b"-----BEGIN ENCRYPTED PRIVATE KEY-----\n-----END ENCRYPTED PRIVATE KEY-----\n";
-/// match KeyFile::parse(text) {
-///     Ok(file) if file.locked() => println!("locked, DEK: {:?}", file.dek(DekSlot::Current)),
-///     Ok(_) => println!("not locked"),
-///     Err(error) => println!("{error}"),
+/// /// The keys of a manager that is known to be autolocked.
+/// fn keys(text: &[u8], key: &UnlockKey) -> Result<NodeKeys, Error> {
+///     let file = KeyFile::parse(text)?;
+///     for finding in file.findings() {
+///         eprintln!("swarm-node.key: {finding}");
+///     }
+///     if file.locked() { file.unlock(Some(key)) } else { Err(Error::ExpectedLocked) }
 /// }
-/// # Ok(())
-/// # }
+///
+/// let damaged = keys(b"", &UnlockKey::generate()?);
+/// assert!(matches!(damaged, Err(Error::Damaged { .. })));
+/// # Ok::<(), Error>(())
 /// ```
 pub struct KeyFile {
     form: KeyForm,

@@ -24,17 +24,15 @@ fn findings(text: &[u8]) -> Vec<Finding> {
 /// Docker says "invalid key provided" to every one of these (W9).
 #[test]
 fn a_flipped_bit_in_the_dek_record_is_no_wrong_key() {
-    for name in ["1-autolocked", "docker-26"] {
-        let case = Case::genuine(name);
-        let parts = Parts::of(&case.text);
-        for (bit, record) in flips(&parts.record("raft-dek")) {
-            let text = parts.clone().with_record("raft-dek", &record).text();
-            match open(&text, case.key.as_ref()) {
-                Err(Error::Damaged { .. }) => (),
-                // Another algorithm's number: it may be a later version's.
-                Err(Error::Unsupported { .. }) if bit / 8 == 1 => (),
-                other => panic!("bit {bit}: {other:?}"),
-            }
+    let case = Case::genuine("1-autolocked");
+    let parts = Parts::of(&case.text);
+    for (bit, record) in flips(&parts.record("raft-dek")) {
+        let text = parts.clone().with_record("raft-dek", &record).text();
+        match open(&text, case.key.as_ref()) {
+            Err(Error::Damaged { .. }) => (),
+            // Another algorithm's number: it may be a later version's.
+            Err(Error::Unsupported { .. }) if bit / 8 == 1 => (),
+            other => panic!("bit {bit}: {other:?}"),
         }
     }
 }
