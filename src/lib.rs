@@ -9,6 +9,8 @@ pub mod seal;
 pub mod secret;
 #[cfg(feature = "swarm")]
 pub mod swarm;
+#[cfg(feature = "swarm")]
+mod wal;
 pub use error::{Error, ErrorKind, KeyTextFault, Misuse, Place, Result};
 pub use key::{Costs, DekId, Identity, LockRecord, Passphrase, Reason, UnlockKey};
 pub use keyring::{Keyring, LockPolicy, LockedKeyring, Opened, Protector};
