@@ -15,6 +15,7 @@ const STACK: usize = if cfg!(debug_assertions) { 128 << 10 } else { 32 << 10 };
 /// The default is 64 MiB, 3 passes, 4 lanes. Accepted, also from a file: 8 MiB to 1 GiB, passes
 /// and lanes 1 to 16; checked before anything is allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Costs {
     memory_kib: u32,
     passes: u32,

@@ -7,13 +7,13 @@ use clap::{Parser, Subcommand};
 /// Exit codes: 0; 2 for wrong usage; 3 for a wrong or missing key; 4 for damage; 1 otherwise.
 #[derive(Parser)]
 #[command(name = "nodeseal", version)]
-pub struct Args {
+pub(crate) struct Args {
     #[command(subcommand)]
-    pub command: Command,
+    pub(crate) command: Command,
 }
 
 #[derive(Subcommand)]
-pub enum Command {
+pub(crate) enum Command {
     /// The state of a Docker Swarm manager. It is only read.
     #[command(subcommand)]
     Swarm(Swarm),
@@ -23,7 +23,7 @@ pub enum Command {
 }
 
 #[derive(Subcommand)]
-pub enum Swarm {
+pub(crate) enum Swarm {
     /// Lock state, segments, snapshots, entries, findings; without a key, what can be known so.
     Inspect {
         #[command(flatten)]
@@ -53,17 +53,17 @@ pub enum Swarm {
 }
 
 #[derive(clap::Args)]
-pub struct State {
+pub(crate) struct State {
     /// The folder that holds `certificates` and `raft`, for Docker `/var/lib/docker/swarm`.
     #[arg(long, value_name = "DIR")]
-    pub state_dir: PathBuf,
+    pub(crate) state_dir: PathBuf,
     /// The file that holds the unlock key (SWMKEY-1-…), `-` for standard input.
     #[arg(long, value_name = "FILE|-")]
-    pub unlock_key_file: Option<PathBuf>,
+    pub(crate) unlock_key_file: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]
-pub enum Keys {
+pub(crate) enum Keys {
     /// What a key file tells without any key.
     Inspect {
         /// The key file.

@@ -5,13 +5,13 @@ use std::process::ExitCode;
 
 use nodeseal::ErrorKind;
 
-pub const KEY: u8 = 3;
-pub const DAMAGED: u8 = 4;
+pub(crate) const KEY: u8 = 3;
+pub(crate) const DAMAGED: u8 = 4;
 
-pub type Result<T> = core::result::Result<T, Failure>;
+pub(crate) type Result<T> = core::result::Result<T, Failure>;
 
 /// Why a command failed.
-pub enum Failure {
+pub(crate) enum Failure {
     Library(nodeseal::Error),
     /// Reading the unlock key, or writing the result.
     Io(PathBuf, io::Error),
@@ -19,11 +19,11 @@ pub enum Failure {
 }
 
 impl Failure {
-    pub fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
+    pub(crate) fn io(path: &Path) -> impl FnOnce(io::Error) -> Self {
         |error| Self::Io(path.to_owned(), error)
     }
 
-    pub fn code(&self) -> ExitCode {
+    pub(crate) fn code(&self) -> ExitCode {
         match self {
             Self::Library(error) => ExitCode::from(match error.kind() {
                 ErrorKind::Key => KEY,

@@ -7,7 +7,7 @@ use crate::args::Keys;
 use crate::fail::Result;
 use crate::stdio;
 
-pub fn run(command: &Keys) -> Result<ExitCode> {
+pub(crate) fn run(command: &Keys) -> Result<ExitCode> {
     let Keys::Inspect { file, json } = command;
     let found = Inspection::read(file)?;
     if *json {

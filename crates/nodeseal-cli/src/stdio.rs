@@ -15,7 +15,7 @@ const MAX_KEY_FILE: usize = 1024;
 
 /// Reads an unlock key from a file, or from standard input for `-`. White space around it is
 /// passed over, as Docker's command does.
-pub fn unlock_key(path: &Path) -> Result<UnlockKey> {
+pub(crate) fn unlock_key(path: &Path) -> Result<UnlockKey> {
     let mut bytes = SecretBytes::new();
     bytes.resize(MAX_KEY_FILE + 1);
     let mut file = open(path).map_err(Failure::io(path))?;
@@ -46,7 +46,7 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 /// Writes to standard output.
-pub fn write_out(bytes: &[u8]) -> Result<()> {
+pub(crate) fn write_out(bytes: &[u8]) -> Result<()> {
     let path = Path::new("standard output");
     let mut out =
         io::stdout().as_fd().try_clone_to_owned().map(File::from).map_err(Failure::io(path))?;
@@ -54,7 +54,7 @@ pub fn write_out(bytes: &[u8]) -> Result<()> {
 }
 
 /// Writes public facts as JSON to standard output.
-pub fn write_json(value: &impl serde::Serialize) -> Result<()> {
+pub(crate) fn write_json(value: &impl serde::Serialize) -> Result<()> {
     let path = Path::new("standard output");
     let mut text =
         serde_json::to_string_pretty(value).map_err(|e| Failure::Io(path.into(), e.into()))?;

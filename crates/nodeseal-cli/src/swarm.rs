@@ -13,7 +13,7 @@ use crate::args::{State, Swarm};
 use crate::fail::{DAMAGED, Failure, Result};
 use crate::stdio;
 
-pub fn run(command: Swarm) -> Result<ExitCode> {
+pub(crate) fn run(command: Swarm) -> Result<ExitCode> {
     match command {
         Swarm::Inspect { state, json } => inspect::run(&state, json),
         Swarm::Secrets { state, json } => secrets(&state, json),

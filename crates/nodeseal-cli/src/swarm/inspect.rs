@@ -8,7 +8,7 @@ use crate::args::State;
 use crate::fail::{DAMAGED, KEY, Result};
 use crate::stdio;
 
-pub fn run(state: &State, json: bool) -> Result<ExitCode> {
+pub(crate) fn run(state: &State, json: bool) -> Result<ExitCode> {
     let key = super::unlock_key(state)?;
     let found = swarm::inspect(&state.state_dir, key.as_ref())?;
     if json {
