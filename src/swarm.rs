@@ -42,7 +42,7 @@ mod state;
 pub use finding::{Finding, FindingKind, Loss, Severity};
 pub use inspect::{Inspection, KeyFacts, inspect, inspect_in};
 pub use key_file::{DekHeader, DekSlot, Finding as KeyFileFinding, KeyFile, KeyForm, NodeKeys};
-pub use log::{EntryFacts, HardState, RaftMember, SegmentFacts};
+pub use log::{EntryFacts, EntryRange, HardState, RaftMember, SegmentFacts};
 pub use objects::{
     Cluster, ClusterFacts, ClusterUnlockKey, Driver, FileTarget, Meta, Node, NodeRole, ObjectKind,
     Secret, SecretFacts, SecretReference, Service, Task, TaskState, Timestamp,

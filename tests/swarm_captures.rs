@@ -1,5 +1,6 @@
 //! What the daemons listed before they stopped is what comes out of their folders.
 #![cfg(feature = "swarm")]
+#![allow(clippy::unwrap_used, reason = "the helpers belong to the tests")]
 
 #[path = "support/capture.rs"]
 mod capture;
@@ -7,8 +8,7 @@ mod capture;
 use std::fmt::Write as _;
 
 use capture::Capture;
-use nodeseal::swarm::{self, FindingKind, Secret, SecretReference, Severity, State};
-use nodeseal::{Error, UnlockKey};
+use nodeseal::swarm::{Secret, SecretReference, Severity, State};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 

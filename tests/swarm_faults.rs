@@ -1,5 +1,6 @@
 //! Genuine states with one fault each: what is damaged and what is lost is told to the entry.
 #![cfg(feature = "swarm")]
+#![allow(clippy::unwrap_used, reason = "the helpers belong to the tests")]
 
 #[path = "support/capture.rs"]
 mod capture;
@@ -333,7 +334,7 @@ fn an_altered_entry_with_a_good_crc_is_damage_and_not_a_wrong_key() {
     assert_eq!(unopened.place.index, Some(index));
     assert_eq!(unopened.loss, only_entry(index));
     assert_eq!(names(&state), ["api-token", "tls.key"]);
-    assert_eq!(state.raft.entries.unopened, 1);
+    assert_eq!(state.raft.entries.unopened.count, 1);
 }
 
 #[test]
@@ -361,6 +362,43 @@ fn an_entry_that_is_not_sealed_is_refused() {
     let state = put(&mut patient, &[0xff]);
     assert_eq!(find(&state, FindingKind::EntryNotARecord).loss, only_entry(index));
     assert_eq!(state.raft.entries.by_algorithm["damaged"], 1);
+}
+
+/// The CRC covers neither type nor length.
+#[test]
+fn a_record_of_another_type_does_not_pass_for_one() {
+    let entry_type = |kind| {
+        let patient = Patient::new(AUTOLOCKED);
+        let index = patient.entry_of("db_password");
+        segment::overwrite(&patient.wal, patient.entry(index).range.start + 9, &[kind]);
+        let state = patient.read();
+        assert_eq!(find(&state, FindingKind::IndexGap).loss, only_entry(index), "{kind}");
+        assert_eq!(names(&state), ["api-token", "tls.key"], "{kind}");
+        state
+    };
+    for kind in [0, STATE, CRC, 5, 34] {
+        assert!(has(&entry_type(kind), FindingKind::RecordMalformed), "{kind}");
+    }
+    assert!(has(&entry_type(METADATA), FindingKind::MetadataDiffers));
+
+    let patient = Patient::new(AUTOLOCKED);
+    let record = patient.frames.iter().rfind(|frame| frame.kind == STATE).unwrap();
+    segment::overwrite(&patient.wal, record.range.start + 9, &[ENTRY]);
+    let state = patient.read();
+    assert!(has(&state, FindingKind::RecordMalformed));
+    assert!(!state.is_complete());
+    assert_eq!(names(&state).len(), patient.expected_secrets());
+}
+
+#[test]
+fn a_commit_index_that_goes_back_is_told_and_not_followed() {
+    let mut patient = Patient::new("three-managers-m1");
+    let frame = patient.frames.iter_mut().rfind(|frame| frame.kind == STATE).unwrap();
+    *frame.data.last_mut().unwrap() = 3;
+    patient.rewrite();
+    let state = patient.read();
+    assert!(has(&state, FindingKind::RaftViolated));
+    assert!(names(&state).contains(&"s31"));
 }
 
 /// Cuts the log into segments of `each` frames, as Swarm does when one is full.
@@ -612,8 +650,8 @@ fn a_half_done_rotation_is_read_with_both_keys() {
         });
         let state = patient.read();
         assert!(state.is_complete(), "{:?}", state.findings);
-        assert_eq!(state.raft.entries.opened_by_current, current);
-        assert_eq!(state.raft.entries.opened_by_pending, 13 - current);
+        assert_eq!(state.raft.entries.opened_by_current.count, current);
+        assert_eq!(state.raft.entries.opened_by_pending.count, 13 - current);
         assert_eq!(names(&state).len(), patient.expected_secrets());
         let inspection = swarm::inspect(patient.capture.dir(), None).unwrap();
         let kind = FindingKind::RotationUnfinished;

@@ -12,7 +12,7 @@ use crate::error::{Error, Place, Result};
 use crate::fs::{self, Fs};
 use crate::secret::SecretBytes;
 use crate::swarm::finding::{FindingKind, Findings, at};
-use crate::swarm::log::{Keys, SnapshotPoint, Unopened};
+use crate::swarm::log::{Keys, SnapshotPoint, Unopened, algorithm_name};
 use crate::swarm::proto::Fields;
 use crate::wal::pair;
 
@@ -32,6 +32,9 @@ pub struct SnapshotFacts {
     pub term: Option<u64>,
     /// Index of the last entry that is in it, by its content; `None` when it is damaged.
     pub index: Option<u64>,
+    /// How it is sealed, as its record states in the clear: `none`, `secretbox`, `fernet`,
+    /// `unknown`, or `damaged` where there is no record; `None` when it is damaged.
+    pub algorithm: Option<&'static str>,
     /// Whether it was opened and its objects are those that the log was applied to.
     pub used: bool,
 }
@@ -100,7 +103,8 @@ pub(crate) fn scan(
     let mut passed_over = None;
     for name in names {
         let path = dir.join(&name);
-        let mut facts = SnapshotFacts { name, size: 0, term: None, index: None, used: false };
+        let mut facts =
+            SnapshotFacts { name, size: 0, term: None, index: None, algorithm: None, used: false };
         match read(fs, &path, &mut facts) {
             Ok((file, point)) => {
                 check_name(&facts.name, &point, &path, findings);
@@ -159,7 +163,8 @@ fn read(
     facts.size = u64::try_from(file.len()).unwrap_or(u64::MAX);
     let point = {
         let snapshot = checked(file.expose())?;
-        let (_, metadata) = parts(snapshot)?;
+        let (sealed, metadata) = parts(snapshot)?;
+        facts.algorithm = Some(algorithm_name(sealed));
         SnapshotPoint::parse_metadata(metadata)?
     };
     if point.index == 0 || point.index == u64::MAX {

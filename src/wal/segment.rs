@@ -153,7 +153,9 @@ impl<'a> SegmentReader<'a> {
                 let cuttable = self.last && torn(offset, self.body.expose());
                 self.unreadable(offset, what, cuttable).map(Some)
             }
-            Raw::Frame(frame) if frame.kind == Kind::Crc => self.crc_record(offset, &frame),
+            Raw::Frame(frame) if frame.kind == Kind::Crc && frame.data.is_none() => {
+                self.crc_record(offset, &frame)
+            }
             Raw::Frame(frame) => self.data_record(offset, frame).map(Some),
         }
     }
