@@ -311,3 +311,6 @@ enum Continued {
     /// No record follows.
     Nothing,
 }
+
+#[cfg(test)]
+mod tests;
