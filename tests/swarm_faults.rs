@@ -709,3 +709,45 @@ fn nothing_is_written() {
     walk(&patient.capture.dir(), &mut after);
     assert_eq!(before, after);
 }
+
+/// Every third byte of a whole log, altered one at a time.
+#[test]
+fn no_altered_byte_loses_anything_in_silence() {
+    let patient = Patient::new("3-unlocked");
+    let end = patient.end();
+    // The zeros behind it would only be read again and again.
+    segment::cut(&patient.wal, end + 64);
+    let payloads = |state: &State| -> Vec<(String, Vec<u8>)> {
+        let secrets = state.objects.secrets.iter();
+        secrets.map(|(id, secret)| (id.clone(), secret.payload.expose().to_vec())).collect()
+    };
+    let whole = payloads(&patient.read());
+    assert_eq!(whole.len(), patient.expected_secrets());
+    let mut lossy = 0;
+    for at in (0..end).step_by(3) {
+        segment::flip(&patient.wal, at);
+        let state = patient.read();
+        let left = payloads(&state);
+        assert!(left.iter().all(|secret| whole.contains(secret)), "offset {at}");
+        if left != whole {
+            assert!(!state.is_complete(), "offset {at}");
+            lossy += 1;
+        }
+        segment::flip(&patient.wal, at);
+    }
+    assert!(lossy > 100, "only {lossy} bytes matter");
+}
+
+#[test]
+fn no_altered_byte_of_a_snapshot_loses_anything_in_silence() {
+    let patient = Patient::new(ROTATED);
+    let snapshot = patient.snapshot();
+    segment::cut(&patient.wal, patient.end());
+    for at in (0..fs::metadata(&snapshot).unwrap().len()).step_by(97) {
+        segment::flip(&snapshot, at);
+        let state = patient.read();
+        assert!(has(&state, FindingKind::SnapshotDamaged), "offset {at}");
+        assert!(!state.is_complete(), "offset {at}");
+        segment::flip(&snapshot, at);
+    }
+}

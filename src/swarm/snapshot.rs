@@ -230,3 +230,56 @@ fn check_name(name: &str, point: &SnapshotPoint, path: &Path, findings: &mut Fin
         findings.warn(FindingKind::SnapshotName, place, text);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Sealed record `s`, metadata of term 3 and index 7.
+    fn file() -> Vec<u8> {
+        let data = [0x0a, 1, b's', 0x12, 6, 0x0a, 0, 0x10, 7, 0x18, 3];
+        let mut file = vec![0x08];
+        let mut crc = crc32c::crc32c(&data);
+        while crc >= 0x80 {
+            file.push(u8::try_from(crc & 0x7f).unwrap() | 0x80);
+            crc >>= 7;
+        }
+        file.push(u8::try_from(crc).unwrap());
+        file.extend([0x12, u8::try_from(data.len()).unwrap()]);
+        file.extend(data);
+        file
+    }
+
+    #[test]
+    fn a_snapshot_file_is_taken_apart() {
+        let file = file();
+        let (sealed, metadata) = parts(checked(&file).unwrap()).unwrap();
+        assert_eq!(sealed, b"s");
+        let point = SnapshotPoint::parse_metadata(metadata).unwrap();
+        assert_eq!((point.term, point.index), (3, 7));
+        assert_eq!(name_of("0000000000000003-0000000000000007.snap"), Some((3, 7)));
+        assert_eq!(name_of("0000000000000003-0000000000000007.snap.broken"), None);
+    }
+
+    #[test]
+    fn an_altered_byte_is_damage() {
+        for at in 0..file().len() {
+            for bit in 0..8 {
+                let mut file = file();
+                file[at] ^= 1 << bit;
+                assert!(matches!(checked(&file), Err(Error::Damaged { .. })), "{at} {bit}");
+            }
+        }
+        assert!(checked(b"").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = parts(&bytes);
+            prop_assert!(checked(&bytes).is_err());
+        }
+    }
+}

@@ -198,7 +198,7 @@ proptest! {
             prop_oneof![
                 Just(0u64),
                 0..64u64,
-                (0..64u64).prop_map(|n| n | (0x80 | n.wrapping_neg() % 8) << 56),
+                (0..64u64).prop_map(|n| n | (0x80 | (n.wrapping_neg() % 8)) << 56),
                 any::<u64>(),
                 Just(u64::from_le_bytes([8, 2, 0x10, 0, 0x1a, 2, 1, 1])),
             ],
