@@ -1,7 +1,7 @@
 //! Docker Swarm's formats, read side: the key file, the raft log and the snapshots of a manager.
 //!
 //! [`State::read`] gives a manager's secrets, services and other objects from its folder, and what
-//! is wrong with it; [`inspect`] tells what can be known, also without the unlock key. Nothing is
+//! is wrong with it; [`inspect()`] tells what can be known, also without the unlock key. Nothing is
 //! ever written.
 //!
 //! ```no_run

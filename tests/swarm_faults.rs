@@ -364,6 +364,19 @@ fn an_entry_that_is_not_sealed_is_refused() {
     assert_eq!(state.raft.entries.by_algorithm["damaged"], 1);
 }
 
+#[test]
+fn a_record_that_is_none_any_more_does_not_cost_the_next_one() {
+    let patient = Patient::new("three-managers-m2");
+    let pairs = patient.frames.windows(3).filter(|w| w.iter().all(|frame| frame.kind == ENTRY));
+    let [lost, ..] = pairs.last().unwrap() else { unreachable!() };
+    // The tag of the record's first field.
+    segment::flip(&patient.wal, lost.range.start + 8);
+    let state = patient.read();
+    assert_eq!(find(&state, FindingKind::FrameDamaged).loss, only_entry(lost.index()));
+    assert_eq!(find(&state, FindingKind::IndexGap).loss, only_entry(lost.index()));
+    assert_eq!(state.losses().count(), 2);
+}
+
 /// The CRC covers neither type nor length.
 #[test]
 fn a_record_of_another_type_does_not_pass_for_one() {

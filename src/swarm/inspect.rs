@@ -13,7 +13,7 @@ use crate::swarm::objects::ObjectKind;
 use crate::swarm::replay::Objects;
 use crate::swarm::state::{RaftFacts, gather, read_key_file};
 
-/// What [`inspect`] found. Public facts only.
+/// What [`inspect()`] found. Public facts only.
 #[derive(Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]

@@ -272,6 +272,7 @@ impl Scanner<'_> {
             Err(_) if !sound => return Ok(()),
             Err(error) => return Err(error),
         };
+        let sound = sound || record.check == Check::Unverified && self.continues(&entry);
         if sound {
             self.follow(&at(path, Some(record.offset), Some(entry.index)), &entry);
         }
@@ -289,6 +290,15 @@ impl Scanner<'_> {
             self.live.push(number);
         }
         Ok(())
+    }
+
+    /// Whether an entry that only its successor vouches for is the next one, or the next but one
+    /// where what was lost was an entry too.
+    fn continues(&self, entry: &Entry<'_>) -> bool {
+        let last = self.live.last().and_then(|number| self.log.entries.get(*number));
+        last.is_some_and(|last| {
+            (1..=2).contains(&entry.index.saturating_sub(last.index)) && entry.term >= last.term
+        })
     }
 
     /// Fits a sound entry behind those that count so far.

@@ -233,6 +233,37 @@ fn the_chain_goes_on_from_segment_to_segment() {
     assert_eq!(end_of(Some(5)), (Some(end), true));
 }
 
+/// Pairs of frames that vouch for each other, each followed by one that is as long as it can be and
+/// has a wrong CRC: reading goes on behind each.
+#[test]
+fn forged_resumptions_take_linear_time() {
+    let len = 2 << 20;
+    let mut bytes = vec![0; len];
+    let mut at = 0;
+    while at + 512 < len {
+        let (pair, _) = segment(&[vec![1], vec![2]]);
+        bytes[at..at + pair.len()].copy_from_slice(&pair);
+        at += pair.len();
+        let frame = (len - at - 8 - 16) / 8 * 8;
+        bytes[at..at + 8].copy_from_slice(&wide(frame).to_le_bytes());
+        let mut record = vec![8, 2, 0x10, 7, 0x1a];
+        let mut rest = frame - 9;
+        for _ in 0..3 {
+            record.push(u8::try_from(rest & 0x7f).unwrap() | 0x80);
+            rest >>= 7;
+        }
+        record.push(u8::try_from(rest).unwrap());
+        bytes[at + 8..at + 8 + record.len()].copy_from_slice(&record);
+        at += 24;
+    }
+    // What follows each of the long ones is no frame.
+    bytes[len - 16..].fill(0xff);
+    let file = Bytes::new(&bytes);
+    let outcome = read_file(&file, false);
+    assert!(outcome.damages.len() > 1);
+    assert!(file.1.load(Ordering::Relaxed) < 20 * wide(len));
+}
+
 /// Frames that all claim to be as long as they can, so that each must be looked at.
 #[test]
 fn a_forged_segment_takes_linear_time() {
