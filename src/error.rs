@@ -34,6 +34,15 @@ pub enum Error {
         /// Where it is.
         place: Place,
     },
+    /// Authentic, but older than what it stands beside: a copy from the past was put back.
+    RolledBack {
+        /// What is too old.
+        what: &'static str,
+        /// What it says.
+        found: u64,
+        /// What it must say at least.
+        expected: u64,
+    },
     /// Well formed, but from a version or of a kind that this version does not know.
     Unsupported {
         /// What is not known.
@@ -73,6 +82,8 @@ pub enum Error {
     Stream(io::Error),
     /// The system's random generator failed.
     Random,
+    /// The memory that is needed is not to be had.
+    OutOfMemory,
     /// The caller's fault, whatever the data.
     Misuse(Misuse),
 }
@@ -174,7 +185,9 @@ impl Error {
             Self::WrongKey | Self::UnknownDek(_) | Self::KeyRequired | Self::KeyText(_) => {
                 ErrorKind::Key
             }
-            Self::Unauthentic | Self::Damaged { .. } => ErrorKind::Damaged,
+            Self::Unauthentic | Self::Damaged { .. } | Self::RolledBack { .. } => {
+                ErrorKind::Damaged
+            }
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::ExpectedLocked | Self::OtherIdentity { .. } | Self::Exists(_) => {
                 ErrorKind::Expectation
@@ -182,7 +195,7 @@ impl Error {
             Self::Missing(_) => ErrorKind::Missing,
             Self::Busy(_) => ErrorKind::Busy,
             Self::Poisoned => ErrorKind::Poisoned,
-            Self::Io { .. } | Self::Stream(_) | Self::Random => ErrorKind::Io,
+            Self::Io { .. } | Self::Stream(_) | Self::Random | Self::OutOfMemory => ErrorKind::Io,
             Self::Misuse(_) => ErrorKind::Misuse,
         }
     }
@@ -240,6 +253,9 @@ impl fmt::Display for Error {
             Self::KeyText(fault) => write!(f, "not an unlock key: {fault}"),
             Self::Unauthentic => f.write_str("the data does not authenticate"),
             Self::Damaged { what, place } => write!(f, "damaged: {what}{place}"),
+            Self::RolledBack { what, found, expected } => {
+                write!(f, "rolled back: the {what} is at {found}, it was at {expected}")
+            }
             Self::Unsupported { what, found } => write!(f, "unsupported {what}: {found}"),
             Self::ExpectedLocked => {
                 f.write_str("the key file is not locked, although a locked one is expected")
@@ -254,6 +270,7 @@ impl fmt::Display for Error {
             Self::Io { op, path, source } => write!(f, "{op} {}: {source}", path.display()),
             Self::Stream(source) => write!(f, "stream: {source}"),
             Self::Random => f.write_str("the system's random generator failed"),
+            Self::OutOfMemory => f.write_str("not enough memory"),
             Self::Misuse(misuse) => write!(f, "misuse: {misuse}"),
         }
     }

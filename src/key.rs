@@ -1,5 +1,23 @@
 //! Keys and their life cycle, without any I/O.
 
+mod dek;
+mod id;
+mod lifecycle;
+mod lock;
+mod passphrase;
+mod recipient;
 mod unlock;
 
+pub(crate) use dek::Dek;
+pub use dek::DekId;
+pub use id::Identity;
+pub(crate) use id::valid_name;
+pub(crate) use lifecycle::{DekFacts, Effect, Event, Lifecycle, MAX_DEKS, Mode, Offer, Wanted};
+pub use lifecycle::{Protection, Reason, Reasons, Reconciled, Rekey};
+pub(crate) use lock::Lock;
+pub use lock::LockRecord;
+pub use passphrase::Passphrase;
+pub(crate) use recipient::{Kind, Recipient, scalar};
 pub use unlock::UnlockKey;
+
+pub use crate::crypto::argon2id::Costs;

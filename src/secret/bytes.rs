@@ -87,6 +87,18 @@ impl SecretBytes {
         self.0.zeroize();
     }
 
+    /// Removes the first `count` bytes; the freed end of the memory is wiped.
+    pub(crate) fn remove_front(&mut self, count: usize) {
+        let count = count.min(self.0.len());
+        self.0.copy_within(count.., 0);
+        self.resize(self.0.len() - count);
+    }
+
+    /// The bytes as a vector that is not wiped: for what is no longer secret.
+    pub(crate) fn into_vec(mut self) -> Vec<u8> {
+        core::mem::take(&mut self.0)
+    }
+
     fn reserve(&mut self, more: usize) {
         if self.0.capacity() - self.0.len() < more {
             let wanted = self.0.len().saturating_add(more);

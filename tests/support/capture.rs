@@ -15,7 +15,10 @@ pub(crate) struct Capture {
 
 impl Capture {
     pub(crate) fn unpack(name: &str) -> Self {
-        let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/swarm").join(name);
+        // The command's package uses this file too, and lies deeper.
+        let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+        let data = above.map(|dir| dir.join("tests/data/swarm")).find(|dir| dir.is_dir());
+        let data = data.unwrap().join(name);
         let folder = tempfile::tempdir().unwrap();
         // The segments are nearly all holes: 64 MB each without --sparse.
         let status = Command::new("tar")

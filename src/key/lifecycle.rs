@@ -1,0 +1,341 @@
+//! The rotation life cycle: events in, the next state and its effects out.
+//!
+//! Pure: no key material, no clock, no randomness, no files. Whoever drives it (the native key
+//! file, Docker Swarm's key file) writes the next state together with the effects in one atomic
+//! write of the key file, and forgets it if that write fails.
+//!
+//! A rotation makes a new active DEK at once; the one before becomes retiring and is dropped when
+//! nothing names it any more. Rules that hold in every state, whatever led to it, stand in
+//! [`Lifecycle::settle`].
+
+use core::mem;
+use std::collections::BTreeMap;
+
+use super::dek::DekId;
+use crate::error::{Misuse, Result};
+
+mod reason;
+#[cfg(test)]
+mod tests;
+
+pub use reason::{Reason, Reasons};
+
+/// How many DEKs a key file holds at most, the active one among them.
+pub(crate) const MAX_DEKS: usize = 64;
+
+/// How far a node's keys are protected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub enum Protection {
+    /// Not locked: the key file opens without any key.
+    Clear,
+    /// Locked, but a DEK or an attachment that was exposed is still in use.
+    Locking,
+    /// Locked, and nothing that is in use was ever exposed.
+    Locked,
+    /// Locked still; the file will stand in the clear when the DEKs of the locked time are gone.
+    Unlocking,
+}
+
+/// What a changed unlock key means for the DEKs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum Rekey {
+    /// A new active DEK in the same write, so that the old unlock key and an old key file open
+    /// nothing that is sealed from now on.
+    #[default]
+    NewDek,
+    /// The DEK stays. The old unlock key and an old key file go on opening what this node seals.
+    KeepDek,
+    /// The old unlock key leaked: a new DEK, and everything under the old key counts as exposed.
+    Leaked,
+}
+
+/// What became of a lock record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Reconciled {
+    /// It says what the key file says.
+    Unchanged,
+    /// It is older than what the key file has applied, and was ignored.
+    Stale {
+        /// The version that the key file has applied.
+        applied: u64,
+    },
+    /// It was applied.
+    Applied,
+}
+
+/// Whether, and until when, the file is locked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    Clear,
+    Locked,
+    /// Locked until no DEK is retiring; `target` is the version of the record that asked for it.
+    Unlocking {
+        target: u64,
+    },
+}
+
+/// What is known of a DEK beside its bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct DekFacts {
+    pub(crate) id: DekId,
+    /// Seconds since the Unix epoch.
+    pub(crate) made_at: u64,
+    /// Stood in a file in the clear, or under a key that was declared leaked.
+    pub(crate) exposed: bool,
+}
+
+/// How a lock record compares with the key that the file is locked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Wanted {
+    Off,
+    SameKey,
+    OtherKey,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Event<'a> {
+    /// The cluster's lock record, at start and after every change.
+    Lock { version: u64, wanted: Wanted, rekey: Rekey },
+    /// Another DEK is wanted.
+    Rotate(Reason),
+    /// Nothing on disk or on its way there names these DEKs.
+    Unreferenced(&'a [DekId]),
+    /// An attachment was added or replaced.
+    Attached(&'a str),
+    /// An attachment was removed.
+    Detached(&'a str),
+    /// Nothing but what follows from the rules.
+    Settle,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Effect {
+    /// The DEK that was offered becomes the active one.
+    NewDek(DekId),
+    /// This DEK goes.
+    DropDek(DekId),
+    /// The file is wrapped for the lock record's key from now on.
+    WrapForRecord,
+    /// The file stands in the clear from now on, without any other slot.
+    StandInClear,
+}
+
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) next: Lifecycle,
+    pub(crate) effects: Vec<Effect>,
+    pub(crate) reconciled: Reconciled,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Lifecycle {
+    pub(crate) mode: Mode,
+    /// Version of the lock record that the file's slots follow.
+    pub(crate) kek_version: u64,
+    pub(crate) active: DekFacts,
+    pub(crate) retiring: Vec<DekFacts>,
+    /// Why DEKs are retiring.
+    pub(crate) running: Reasons,
+    /// Why there will be one more round.
+    pub(crate) queued: Reasons,
+    /// The attachments, and whether each was exposed.
+    pub(crate) attachments: BTreeMap<String, bool>,
+}
+
+/// A DEK that the machine may take: its id and the present time.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Offer {
+    pub(crate) id: DekId,
+    pub(crate) now: u64,
+}
+
+impl Lifecycle {
+    /// The state of a new key file.
+    pub(crate) fn first(mode: Mode, kek_version: u64, offer: Offer) -> Self {
+        let exposed = mode == Mode::Clear;
+        Self {
+            mode,
+            kek_version,
+            active: DekFacts { id: offer.id, made_at: offer.now, exposed },
+            retiring: Vec::new(),
+            running: Reasons::NONE,
+            queued: Reasons::NONE,
+            attachments: BTreeMap::new(),
+        }
+    }
+
+    /// The version of the newest lock record that was applied or is being applied.
+    pub(crate) const fn applied_version(&self) -> u64 {
+        match self.mode {
+            Mode::Unlocking { target } => target,
+            _ => self.kek_version,
+        }
+    }
+
+    pub(crate) fn protection(&self) -> Protection {
+        match self.mode {
+            Mode::Clear => Protection::Clear,
+            Mode::Unlocking { .. } => Protection::Unlocking,
+            Mode::Locked if self.any_exposed() => Protection::Locking,
+            Mode::Locked => Protection::Locked,
+        }
+    }
+
+    pub(crate) fn deks(&self) -> impl Iterator<Item = &DekFacts> {
+        core::iter::once(&self.active).chain(&self.retiring)
+    }
+
+    fn any_exposed(&self) -> bool {
+        self.deks().any(|dek| dek.exposed) || self.attachments.values().any(|exposed| *exposed)
+    }
+
+    /// What follows from `event`.
+    pub(crate) fn apply(&self, event: Event<'_>, offer: Offer) -> Result<Step> {
+        let mut turn = Turn { next: self.clone(), effects: Vec::new(), offer: Some(offer) };
+        let reconciled = match event {
+            Event::Lock { version, wanted, rekey } => turn.reconcile(version, wanted, rekey)?,
+            Event::Rotate(reason) => {
+                turn.rotate(reason);
+                Reconciled::Applied
+            }
+            Event::Unreferenced(ids) => {
+                turn.drop_retiring(ids);
+                Reconciled::Applied
+            }
+            Event::Attached(name) => {
+                let exposed = self.mode == Mode::Clear;
+                turn.next.attachments.insert(name.to_owned(), exposed);
+                Reconciled::Applied
+            }
+            Event::Detached(name) => {
+                turn.next.attachments.remove(name);
+                Reconciled::Applied
+            }
+            Event::Settle => Reconciled::Unchanged,
+        };
+        turn.settle();
+        Ok(Step { next: turn.next, effects: turn.effects, reconciled })
+    }
+}
+
+/// One event on its way to the next state.
+struct Turn {
+    next: Lifecycle,
+    effects: Vec<Effect>,
+    offer: Option<Offer>,
+}
+
+impl Turn {
+    fn reconcile(&mut self, version: u64, wanted: Wanted, rekey: Rekey) -> Result<Reconciled> {
+        let applied = self.next.applied_version();
+        if version < applied {
+            return Ok(Reconciled::Stale { applied });
+        }
+        let agrees = match self.next.mode {
+            Mode::Clear | Mode::Unlocking { .. } => wanted == Wanted::Off,
+            Mode::Locked => wanted == Wanted::SameKey,
+        };
+        if version == applied {
+            let conflict = Misuse::ConflictingLockRecord { version };
+            return if agrees { Ok(Reconciled::Unchanged) } else { Err(conflict.into()) };
+        }
+        match (self.next.mode, wanted) {
+            (Mode::Clear, Wanted::Off) => self.next.kek_version = version,
+            (Mode::Unlocking { .. }, Wanted::Off) => {
+                self.next.mode = Mode::Unlocking { target: version };
+            }
+            (Mode::Locked, Wanted::Off) => {
+                self.next.mode = Mode::Unlocking { target: version };
+                self.new_dek(Reasons::of(Reason::AutolockOff));
+            }
+            (from, Wanted::SameKey | Wanted::OtherKey) => {
+                self.next.mode = Mode::Locked;
+                self.next.kek_version = version;
+                self.effects.push(Effect::WrapForRecord);
+                if from == Mode::Clear {
+                    self.new_dek(Reasons::of(Reason::Locked));
+                } else if wanted == Wanted::OtherKey {
+                    self.change_key(rekey);
+                }
+            }
+        }
+        Ok(Reconciled::Applied)
+    }
+
+    fn change_key(&mut self, rekey: Rekey) {
+        match rekey {
+            Rekey::KeepDek => {}
+            Rekey::NewDek => self.rotate(Reason::UnlockKeyChanged),
+            Rekey::Leaked => self.rotate(Reason::Leaked),
+        }
+    }
+
+    fn rotate(&mut self, reason: Reason) {
+        let reasons = Reasons::of(reason);
+        if reason == Reason::Leaked {
+            self.expose_all();
+            self.new_dek(reasons);
+        } else if reason == Reason::UnlockKeyChanged || self.next.retiring.is_empty() {
+            self.new_dek(reasons);
+        } else {
+            self.next.queued = self.next.queued.and(reasons);
+        }
+    }
+
+    fn drop_retiring(&mut self, ids: &[DekId]) {
+        let (dropped, kept) =
+            mem::take(&mut self.next.retiring).into_iter().partition(|dek| ids.contains(&dek.id));
+        self.next.retiring = kept;
+        let dropped: Vec<DekFacts> = dropped;
+        self.effects.extend(dropped.iter().map(|dek| Effect::DropDek(dek.id)));
+    }
+
+    /// Makes the offered DEK the active one; where that cannot be now, it will be the next round.
+    fn new_dek(&mut self, reasons: Reasons) {
+        let full = self.next.retiring.len() + 1 >= MAX_DEKS;
+        let Some(offer) = self.offer.take_if(|_| !full) else {
+            self.next.queued = self.next.queued.and(reasons);
+            return;
+        };
+        let exposed = self.next.mode == Mode::Clear;
+        let active = DekFacts { id: offer.id, made_at: offer.now, exposed };
+        let old = mem::replace(&mut self.next.active, active);
+        self.next.retiring.push(old);
+        self.next.running = self.next.running.and(reasons);
+        self.effects.push(Effect::NewDek(offer.id));
+    }
+
+    fn expose_all(&mut self) {
+        self.next.active.exposed = true;
+        self.next.retiring.iter_mut().for_each(|dek| dek.exposed = true);
+        self.next.attachments.values_mut().for_each(|exposed| *exposed = true);
+    }
+
+    /// The rules that hold in every state.
+    fn settle(&mut self) {
+        // A locked file does not go on sealing under a DEK that others may have.
+        if self.next.mode != Mode::Clear && self.next.active.exposed {
+            self.new_dek(Reasons::of(Reason::Exposed));
+        }
+        if self.next.retiring.is_empty() {
+            self.next.running = Reasons::NONE;
+            let queued = mem::replace(&mut self.next.queued, Reasons::NONE);
+            if !queued.is_empty() {
+                self.new_dek(queued);
+            }
+        }
+        // Only a file that holds no DEK of the locked time may stand in the clear.
+        if let Mode::Unlocking { target } = self.next.mode
+            && self.next.retiring.is_empty()
+        {
+            self.next.mode = Mode::Clear;
+            self.next.kek_version = target;
+            self.expose_all();
+            self.effects.push(Effect::StandInClear);
+        }
+    }
+}

@@ -1,0 +1,263 @@
+use core::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use super::inspect::Inspection;
+use super::set::KeySet;
+use super::shared::{Shared, Writer, destroy, live};
+use super::slot::{Credential, Slot};
+use super::text::{KeyFile, MAX_FILE, SlotLine, Slots};
+use super::{Keyring, Location};
+use crate::crypto::xchacha;
+use crate::error::{Error, Result};
+use crate::fs::{self, Fs, Lock};
+use crate::key::{Identity, Mode, Passphrase, Recipient, UnlockKey};
+use crate::secret::{SecretBytes, SecretKey};
+
+/// Whether a key file that is not locked will do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LockPolicy {
+    /// Only a locked file: a node of an autolocked cluster must not seal under the DEK of a file
+    /// that anybody could have put there.
+    Locked,
+    /// A file in the clear will do too. Whoever can write to the disk decides then what is sealed
+    /// under.
+    Any,
+}
+
+/// A key file that was opened.
+#[derive(Debug)]
+pub enum Opened {
+    /// It is locked.
+    Locked(LockedKeyring),
+    /// It stood in the clear.
+    Unlocked(Keyring),
+}
+
+/// A key file that is still locked, with the lock on the file held.
+pub struct LockedKeyring(Box<LockedFile>);
+
+struct LockedFile {
+    location: Location,
+    lock: Box<dyn Lock>,
+    file: KeyFile,
+    bytes: usize,
+}
+
+/// Why a file could not be unlocked, and the file to try again with.
+pub struct UnlockError {
+    /// Why.
+    pub error: Error,
+    /// The file as it was.
+    pub locked: LockedKeyring,
+}
+
+impl Keyring {
+    /// Opens the key file of `identity`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Missing`] if there is none (it is never created here); [`Error::Busy`] if another
+    /// handle has it open; [`Error::Damaged`]; [`Error::Unsupported`] for a later version;
+    /// [`Error::OtherIdentity`]; [`Error::ExpectedLocked`] if it stands in the clear and `policy`
+    /// does not allow that; [`Error::Unauthentic`] if such a file was altered; [`Error::Io`].
+    pub fn open(
+        at: impl Into<Location>,
+        identity: &Identity,
+        policy: LockPolicy,
+    ) -> Result<Opened> {
+        let location = at.into();
+        let path = location.file();
+        // Before the lock file is created in a folder that may not even be ours.
+        location.fs.open_read(&path).map_err(|e| Error::io("open", &path, e))?;
+        let lock = location.lock()?;
+        fs::remove_stale(&*location.fs, &path)?;
+        let (file, bytes) = read(&*location.fs, &path)?;
+        settle(&location)?;
+        expect_identity(identity, &file.header.identity)?;
+        let locked = LockedFile { location, lock, file, bytes };
+        match &locked.file.header.slots {
+            Slots::Clear(_) if policy == LockPolicy::Locked => Err(Error::ExpectedLocked),
+            Slots::Clear(file_key) => {
+                let file_key = file_key.duplicate();
+                Box::new(locked).open(&file_key).map(Opened::Unlocked).map_err(|(error, _)| error)
+            }
+            Slots::Wrapped(_) => Ok(Opened::Locked(LockedKeyring(Box::new(locked)))),
+        }
+    }
+}
+
+impl LockedKeyring {
+    /// Unlocks the file with the cluster's unlock key.
+    ///
+    /// # Errors
+    ///
+    /// The locked keyring comes back with the error: [`Error::WrongKey`]; [`Error::Unauthentic`]
+    /// or [`Error::Damaged`] if the key is right and the file was altered;
+    /// [`Error::Unsupported`]; [`Error::Io`] if the file had to be written and could not be.
+    pub fn unlock(self, key: &UnlockKey) -> Result<Keyring, UnlockError> {
+        self.unlock_with(Credential::UnlockKey(key))
+    }
+
+    /// Unlocks the file with a passphrase. Takes one guess's time for each passphrase of the file.
+    ///
+    /// # Errors
+    ///
+    /// As [`LockedKeyring::unlock`].
+    pub fn unlock_with_passphrase(self, passphrase: &Passphrase) -> Result<Keyring, UnlockError> {
+        self.unlock_with(Credential::Passphrase(passphrase))
+    }
+
+    fn unlock_with(self, credential: Credential<'_>) -> Result<Keyring, UnlockError> {
+        let opened = match self.0.file_key(credential) {
+            Ok(file_key) => self.0.open(&file_key),
+            Err(error) => Err((error, self.0)),
+        };
+        opened.map_err(|(error, file)| UnlockError { error, locked: Self(file) })
+    }
+
+    /// The file's public facts.
+    #[must_use]
+    pub fn inspection(&self) -> Inspection {
+        Inspection::of(&self.0.file, self.0.bytes)
+    }
+
+    /// Overwrites and removes the key file, as [`Keyring::destroy`] does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] and the like; the file may then still be there.
+    pub fn destroy(self) -> Result<()> {
+        destroy(&self.0.location, self.0.lock)
+    }
+}
+
+impl LockedFile {
+    /// The commitments decide: if none fits, the key is wrong.
+    fn file_key(&self, credential: Credential<'_>) -> Result<SecretKey> {
+        let Slots::Wrapped(slots) = &self.file.header.slots else { return Err(Error::WrongKey) };
+        for slot in slots {
+            if let SlotLine::Known(slot) = slot
+                && let Some(file_key) = slot.unwrap(&self.file.header.identity, credential)?
+            {
+                return Ok(file_key);
+            }
+        }
+        Err(Error::WrongKey)
+    }
+
+    fn open(self: Box<Self>, file_key: &SecretKey) -> Result<Keyring, (Error, Box<Self>)> {
+        match self.set(file_key).and_then(|set| Ok((live(&set)?, set))) {
+            Err(error) => Err((error, self)),
+            Ok((live, set)) => {
+                let header = self.file.header;
+                let read_only = matches!(&header.slots, Slots::Wrapped(slots)
+                    if slots.iter().any(|slot| matches!(slot, SlotLine::Unknown(_))));
+                let writer = Writer::new(header.epoch, set, read_only, self.lock);
+                Ok(Keyring::new(Shared::new(header.identity, self.location, live, writer)))
+            }
+        }
+    }
+
+    fn set(&self, file_key: &SecretKey) -> Result<KeySet> {
+        let header = self.file.header.encode();
+        let mut sealed = SecretBytes::from(self.file.sealed.as_slice());
+        let opened = xchacha::open(file_key.expose(), header.expose(), sealed.expose_mut())?;
+        let set = KeySet::decode(opened, self.file.header.kek_version, |auths| self.slots(auths))?;
+        let clear = matches!(self.file.header.slots, Slots::Clear(_));
+        if clear != (set.lifecycle.mode == Mode::Clear) {
+            return Err(Error::damaged("the key set does not fit its slots"));
+        }
+        Ok(set)
+    }
+
+    /// The slots that are written again, each with the auth that the key set holds for it.
+    fn slots(&self, auths: Vec<SecretKey>) -> Result<Vec<Arc<Slot>>> {
+        let lines: &[SlotLine] = match &self.file.header.slots {
+            Slots::Clear(_) => &[],
+            Slots::Wrapped(lines) => lines,
+        };
+        let known: Vec<_> = lines
+            .iter()
+            .filter_map(|line| match line {
+                SlotLine::Known(slot) => Some(slot),
+                SlotLine::Unknown(_) => None,
+            })
+            .collect();
+        if known.len() != auths.len() {
+            return Err(Error::damaged("the key set does not fit its slots"));
+        }
+        let slot = |(line, auth): (&&super::slot::WrappedSlot, SecretKey)| {
+            Arc::new(Slot {
+                kind: line.kind,
+                salt: line.salt,
+                costs: line.costs,
+                recipient: Recipient { public: line.recipient, auth },
+            })
+        };
+        Ok(known.iter().zip(auths).map(slot).collect())
+    }
+}
+
+impl fmt::Debug for LockedKeyring {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let identity = &self.0.file.header.identity;
+        f.debug_struct("LockedKeyring").field("identity", identity).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for UnlockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("UnlockError").field("error", &self.error).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Display for UnlockError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl std::error::Error for UnlockError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
+
+impl From<UnlockError> for Error {
+    fn from(failed: UnlockError) -> Self {
+        failed.error
+    }
+}
+
+/// Reads and parses the key file; gives its length too.
+pub(super) fn read(fs: &dyn Fs, path: &Path) -> Result<(KeyFile, usize)> {
+    let bytes = SecretBytes::from_vec(fs::read(fs, path, MAX_FILE)?);
+    let file = KeyFile::parse(&bytes).map_err(|error| error.in_file(path))?;
+    Ok((file, bytes.len()))
+}
+
+/// Makes the key file that was found durable: one who was killed while he replaced it may have
+/// left it so that a power cut would bring the one before back, without the newest DEK.
+fn settle(location: &Location) -> Result<()> {
+    let path = location.file();
+    let file = location.fs.open_read(&path).map_err(|e| Error::io("open", &path, e))?;
+    file.sync().map_err(|e| Error::io("sync", &path, e))?;
+    location.fs.sync_dir(&location.dir).map_err(|e| Error::io("sync", &location.dir, e))
+}
+
+fn expect_identity(expected: &Identity, found: &Identity) -> Result<()> {
+    let differ = |what, expected: &str, found: &str| Error::OtherIdentity {
+        what,
+        expected: expected.to_owned(),
+        found: found.to_owned(),
+    };
+    if expected.cluster() != found.cluster() {
+        return Err(differ("cluster", expected.cluster(), found.cluster()));
+    }
+    if expected.node() != found.node() {
+        return Err(differ("node", expected.node(), found.node()));
+    }
+    Ok(())
+}

@@ -1,0 +1,241 @@
+//! The key set: what stands sealed in a key file.
+//!
+//! A version byte, then fields of `tag 1 · length 4 (little-endian) · value`. Unknown fields with
+//! the tag's highest bit set are kept as they are; any other unknown field means that a later
+//! version wrote the file.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::live::LiveDek;
+use super::slot::Slot;
+use crate::crypto::xchacha;
+use crate::error::{Error, Result};
+use crate::key::{Dek, DekFacts, DekId, Lifecycle, MAX_DEKS, Mode, Reasons, valid_name};
+use crate::secret::{SecretBytes, SecretKey};
+
+const VERSION: u8 = 1;
+/// Active DEK: `key 32 · made-at 8 · exposed 1 · uses 8`.
+const ACTIVE: u8 = 1;
+/// Retiring DEK, in the same form.
+const RETIRING: u8 = 2;
+/// `mode 1 · target version 8 · running reasons 1 · queued reasons 1`.
+const ROTATION: u8 = 3;
+/// A known slot's auth, 32 bytes; in the order of the slots.
+const AUTH: u8 = 4;
+/// `exposed 1 · name length 1 · name · bytes`.
+const ATTACHMENT: u8 = 5;
+const OPTIONAL: u8 = 0x80;
+
+const CLEAR: u8 = 0;
+const LOCKED: u8 = 1;
+const UNLOCKING: u8 = 2;
+
+/// Everything that a keyring knows and writes.
+#[derive(Clone)]
+pub(super) struct KeySet {
+    pub(super) lifecycle: Lifecycle,
+    pub(super) deks: Vec<StoredDek>,
+    pub(super) slots: Vec<Arc<Slot>>,
+    pub(super) attachments: BTreeMap<String, Arc<SecretBytes>>,
+    /// Optional fields of a later version.
+    pub(super) kept: Vec<(u8, Arc<SecretBytes>)>,
+}
+
+#[derive(Clone)]
+pub(super) struct StoredDek {
+    pub(super) live: Arc<LiveDek>,
+    /// The DEK seals no more than this many times before the file is written again.
+    pub(super) reserved: u64,
+}
+
+impl KeySet {
+    pub(super) fn stored(&self, id: DekId) -> Option<&StoredDek> {
+        self.deks.iter().find(|stored| stored.live.id() == id)
+    }
+
+    /// The set's bytes, after room for what sealing puts before them.
+    pub(super) fn encode(&self) -> Result<SecretBytes> {
+        let mut out = SecretBytes::new();
+        out.resize(xchacha::OVERHEAD);
+        out.extend_from_slice(&[VERSION]);
+        let life = &self.lifecycle;
+        for facts in life.deks() {
+            let tag = if facts.id == life.active.id { ACTIVE } else { RETIRING };
+            let stored = self.stored(facts.id).ok_or_else(|| facts.id.unknown())?;
+            field(&mut out, tag, 49)?;
+            out.extend_from_slice(stored.live.secret().expose());
+            out.extend_from_slice(&facts.made_at.to_le_bytes());
+            out.extend_from_slice(&[u8::from(facts.exposed)]);
+            out.extend_from_slice(&stored.reserved.to_le_bytes());
+        }
+        let (mode, target) = match life.mode {
+            Mode::Clear => (CLEAR, 0),
+            Mode::Locked => (LOCKED, 0),
+            Mode::Unlocking { target } => (UNLOCKING, target),
+        };
+        field(&mut out, ROTATION, 11)?;
+        out.extend_from_slice(&[mode]);
+        out.extend_from_slice(&target.to_le_bytes());
+        out.extend_from_slice(&[life.running.bits(), life.queued.bits()]);
+        for slot in &self.slots {
+            field(&mut out, AUTH, 32)?;
+            out.extend_from_slice(slot.recipient.auth.expose());
+        }
+        for (name, bytes) in &self.attachments {
+            let exposed = life.attachments.get(name).copied().unwrap_or(true);
+            let name_len = u8::try_from(name.len()).map_err(|_| unreadable())?;
+            field(&mut out, ATTACHMENT, 2 + name.len() + bytes.len())?;
+            out.extend_from_slice(&[u8::from(exposed), name_len]);
+            out.extend_from_slice(name.as_bytes());
+            out.extend_from_slice(bytes.expose());
+        }
+        for (tag, bytes) in &self.kept {
+            field(&mut out, *tag, bytes.len())?;
+            out.extend_from_slice(bytes.expose());
+        }
+        Ok(out)
+    }
+
+    /// Reads what [`KeySet::encode`] wrote; `slots` makes slots of the auths that it held.
+    pub(super) fn decode(
+        bytes: &[u8],
+        kek_version: u64,
+        slots: impl FnOnce(Vec<SecretKey>) -> Result<Vec<Arc<Slot>>>,
+    ) -> Result<Self> {
+        let mut parts = Parts::default();
+        let (version, mut rest) = bytes.split_first().ok_or_else(unreadable)?;
+        if *version != VERSION {
+            return Err(Error::unsupported("key set version", version));
+        }
+        while !rest.is_empty() {
+            let (head, after) = rest.split_first_chunk::<5>().ok_or_else(unreadable)?;
+            let [tag, len @ ..] = *head;
+            let len = usize::try_from(u32::from_le_bytes(len)).map_err(|_| unreadable())?;
+            let (value, after) = after.split_at_checked(len).ok_or_else(unreadable)?;
+            parts.field(tag, value)?;
+            rest = after;
+        }
+        let (mode, running, queued) = parts.rotation.ok_or_else(unreadable)?;
+        let active = parts.active.ok_or_else(unreadable)?;
+        Ok(Self {
+            lifecycle: Lifecycle {
+                mode,
+                kek_version,
+                active,
+                retiring: parts.retiring,
+                running,
+                queued,
+                attachments: parts.exposure,
+            },
+            deks: parts.deks,
+            slots: slots(parts.auths)?,
+            attachments: parts.attachments,
+            kept: parts.kept,
+        })
+    }
+}
+
+#[derive(Default)]
+struct Parts {
+    active: Option<DekFacts>,
+    retiring: Vec<DekFacts>,
+    deks: Vec<StoredDek>,
+    rotation: Option<(Mode, Reasons, Reasons)>,
+    auths: Vec<SecretKey>,
+    exposure: BTreeMap<String, bool>,
+    attachments: BTreeMap<String, Arc<SecretBytes>>,
+    kept: Vec<(u8, Arc<SecretBytes>)>,
+}
+
+impl Parts {
+    fn field(&mut self, tag: u8, value: &[u8]) -> Result<()> {
+        match tag {
+            ACTIVE => {
+                let facts = self.dek(value)?;
+                if self.active.replace(facts).is_some() {
+                    return Err(unreadable());
+                }
+            }
+            RETIRING => {
+                let facts = self.dek(value)?;
+                self.retiring.push(facts);
+            }
+            ROTATION => {
+                if self.rotation.replace(rotation(value)?).is_some() {
+                    return Err(unreadable());
+                }
+            }
+            AUTH => {
+                let auth: &[u8; 32] = value.try_into().map_err(|_| unreadable())?;
+                self.auths.push(SecretKey::init(|bytes| bytes.copy_from_slice(auth)));
+            }
+            ATTACHMENT => self.attachment(value)?,
+            _ if tag & OPTIONAL != 0 => self.kept.push((tag, Arc::new(value.into()))),
+            _ => return Err(Error::unsupported("key set field", tag)),
+        }
+        Ok(())
+    }
+
+    fn dek(&mut self, value: &[u8]) -> Result<DekFacts> {
+        let value: &[u8; 49] = value.try_into().map_err(|_| unreadable())?;
+        let (key, rest) = value.split_first_chunk::<32>().ok_or_else(unreadable)?;
+        let dek = Dek::from_key(SecretKey::init(|bytes| bytes.copy_from_slice(key)));
+        let id = dek.id();
+        let facts = DekFacts { id, made_at: u64_at(rest, 0)?, exposed: flag(rest[8])? };
+        let reserved = u64_at(rest, 9)?;
+        if self.deks.len() == MAX_DEKS || self.deks.iter().any(|d| d.live.id() == id) {
+            return Err(unreadable());
+        }
+        // What was reserved counts as used: how much of it was is not known.
+        self.deks.push(StoredDek { live: Arc::new(LiveDek::new(dek, reserved)), reserved });
+        Ok(facts)
+    }
+
+    fn attachment(&mut self, value: &[u8]) -> Result<()> {
+        let (&[exposed, name_len], rest) = value.split_first_chunk().ok_or_else(unreadable)?;
+        let (name, bytes) = rest.split_at_checked(usize::from(name_len)).ok_or_else(unreadable)?;
+        let name = core::str::from_utf8(name).map_err(|_| unreadable())?;
+        valid_name("attachment", name).map_err(|_| unreadable())?;
+        self.exposure.insert(name.to_owned(), flag(exposed)?);
+        match self.attachments.insert(name.to_owned(), Arc::new(bytes.into())) {
+            None => Ok(()),
+            Some(_) => Err(unreadable()),
+        }
+    }
+}
+
+fn rotation(value: &[u8]) -> Result<(Mode, Reasons, Reasons)> {
+    let value: &[u8; 11] = value.try_into().map_err(|_| unreadable())?;
+    let mode = match (value[0], u64_at(value, 1)?) {
+        (CLEAR, 0) => Mode::Clear,
+        (LOCKED, 0) => Mode::Locked,
+        (UNLOCKING, target) => Mode::Unlocking { target },
+        _ => return Err(unreadable()),
+    };
+    Ok((mode, Reasons::from_bits(value[9]), Reasons::from_bits(value[10])))
+}
+
+fn field(out: &mut SecretBytes, tag: u8, len: usize) -> Result<()> {
+    let len = u32::try_from(len).map_err(|_| unreadable())?;
+    out.extend_from_slice(&[tag]);
+    out.extend_from_slice(&len.to_le_bytes());
+    Ok(())
+}
+
+fn flag(byte: u8) -> Result<bool> {
+    match byte {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(unreadable()),
+    }
+}
+
+fn u64_at(bytes: &[u8], at: usize) -> Result<u64> {
+    let bytes = bytes.get(at..).and_then(<[u8]>::first_chunk).ok_or_else(unreadable)?;
+    Ok(u64::from_le_bytes(*bytes))
+}
+
+fn unreadable() -> Error {
+    Error::damaged("the key set is not well formed")
+}

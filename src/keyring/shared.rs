@@ -1,0 +1,269 @@
+//! What all handles of one open key file share, and the one way in which it is written.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use super::Location;
+use super::live::{Live, LiveDek, Pin, Poison};
+use super::set::{KeySet, StoredDek};
+use super::slot::Slot;
+use super::text::{Header, KeyFile, MAX_FILE, SlotLine, Slots};
+use crate::crypto::{random, xchacha};
+use crate::error::{Error, Misuse, Result};
+use crate::fs::{self, Lock};
+use crate::key::{Dek, DekId, Effect, Event, Identity, Mode, Offer, Recipient, Reconciled};
+use crate::secret::SecretBytes;
+
+/// How many uses of a DEK one write of the key file reserves.
+const RESERVE: u64 = 1 << 20;
+
+pub(crate) struct Shared {
+    identity: Identity,
+    location: Location,
+    live: RwLock<Live>,
+    writer: Mutex<Writer>,
+    poison: Poison,
+}
+
+pub(super) struct Writer {
+    pub(super) epoch: u64,
+    pub(super) set: KeySet,
+    /// The file has slots that this version does not know, and so cannot write.
+    pub(super) read_only: bool,
+    /// Held as long as anything may write.
+    lock: Option<Box<dyn Lock>>,
+}
+
+impl Writer {
+    pub(super) const fn new(epoch: u64, set: KeySet, read_only: bool, lock: Box<dyn Lock>) -> Self {
+        Self { epoch, set, read_only, lock: Some(lock) }
+    }
+}
+
+/// What a change adds to the effects of its event.
+#[derive(Default)]
+pub(super) struct Change {
+    /// The key that the file is wrapped for, if the event asks for it.
+    pub(super) recipient: Option<Recipient>,
+    pub(super) edit: Option<Edit>,
+}
+
+type Edit = Box<dyn FnOnce(&mut KeySet)>;
+
+impl Change {
+    pub(super) fn edit(edit: impl FnOnce(&mut KeySet) + 'static) -> Self {
+        Self { recipient: None, edit: Some(Box::new(edit)) }
+    }
+}
+
+impl Shared {
+    pub(super) fn new(identity: Identity, location: Location, live: Live, writer: Writer) -> Self {
+        let (live, writer) = (RwLock::new(live), Mutex::new(writer));
+        Self { identity, location, live, writer, poison: Poison::default() }
+    }
+
+    pub(crate) const fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The epoch of the key file as it was last written.
+    pub(crate) fn epoch(&self) -> u64 {
+        self.writer().epoch
+    }
+
+    pub(super) fn is_poisoned(&self) -> bool {
+        self.poison.is_set()
+    }
+
+    pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {
+        self.writer.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The active DEK, pinned, for `uses` uses that are counted and reserved on disk.
+    pub(crate) fn acquire(&self, uses: u64) -> Result<Pin> {
+        loop {
+            if self.poison.is_set() {
+                return Err(Error::Poisoned);
+            }
+            let dek = {
+                let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
+                if live.active.count(uses) {
+                    return Ok(Pin::new(Arc::clone(&live.active)));
+                }
+                live.active.id()
+            };
+            self.reserve(dek, uses)?;
+        }
+    }
+
+    /// A DEK to open with.
+    pub(crate) fn find(&self, id: DekId) -> Result<Arc<LiveDek>> {
+        let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
+        live.find(id).map(Arc::clone).ok_or_else(|| id.unknown())
+    }
+
+    fn reserve(&self, id: DekId, uses: u64) -> Result<()> {
+        let mut writer = self.writer();
+        let mut set = writer.set.clone();
+        let Some(stored) = set.deks.iter_mut().find(|stored| stored.live.id() == id) else {
+            return Ok(()); // dropped meanwhile
+        };
+        if stored.reserved.saturating_sub(stored.live.used()) >= uses {
+            return Ok(()); // another reserved meanwhile
+        }
+        stored.reserved = stored
+            .live
+            .used()
+            .checked_add(uses.max(RESERVE))
+            .ok_or(Misuse::OutOfBounds("uses of a DEK"))?;
+        self.write(&mut writer, set)
+    }
+
+    /// Lets `event` happen: the next state and its effects in one write of the key file.
+    ///
+    /// `plan` tells the event, and what else changes, from what stands now.
+    pub(super) fn drive<'a>(
+        &self,
+        plan: impl FnOnce(&KeySet) -> Result<(Event<'a>, Change)>,
+    ) -> Result<Reconciled> {
+        let mut writer = self.writer();
+        let (event, change) = plan(&writer.set)?;
+        let fresh = Dek::generate(|id| writer.set.stored(id).is_some())?;
+        let offer = Offer { id: fresh.id(), now: now() };
+        let step = writer.set.lifecycle.apply(event, offer)?;
+        if step.next == writer.set.lifecycle && change.edit.is_none() {
+            return Ok(step.reconciled);
+        }
+        let mut set = writer.set.clone();
+        if let Some(edit) = change.edit {
+            edit(&mut set);
+        }
+        let mut fresh = Some(fresh);
+        let mut recipient = change.recipient;
+        for effect in step.effects {
+            match effect {
+                Effect::NewDek(_) => set.deks.extend(fresh.take().map(first_reserve)),
+                Effect::DropDek(id) => set.deks.retain(|stored| stored.live.id() != id),
+                Effect::WrapForRecord => {
+                    if let Some(recipient) = recipient.take() {
+                        wrap_for(&mut set, recipient)?;
+                    }
+                }
+                Effect::StandInClear => set.slots.clear(),
+            }
+        }
+        set.lifecycle = step.next;
+        self.write(&mut writer, set)?;
+        Ok(step.reconciled)
+    }
+
+    /// Replaces the key file by one that holds `set`, and only then lets it take effect.
+    fn write(&self, writer: &mut Writer, set: KeySet) -> Result<()> {
+        if self.poison.is_set() {
+            return Err(Error::Poisoned);
+        }
+        if writer.read_only {
+            return Err(Misuse::ReadOnly.into());
+        }
+        let next = live(&set)?;
+        let epoch = writer.epoch.checked_add(1).ok_or(Misuse::OutOfBounds("epoch"))?;
+        let file = encode(&self.identity, epoch, &set)?;
+        if let Err(error) = fs::replace(&*self.location.fs, &self.location.file(), file.expose()) {
+            self.poison.set();
+            return Err(error);
+        }
+        for stored in &set.deks {
+            stored.live.allow(stored.reserved);
+        }
+        *self.live.write().unwrap_or_else(PoisonError::into_inner) = next;
+        writer.epoch = epoch;
+        writer.set = set;
+        Ok(())
+    }
+
+    /// Overwrites and removes the key file; every handle refuses after that.
+    pub(super) fn destroy(&self) -> Result<()> {
+        let mut writer = self.writer();
+        self.poison.set();
+        let Some(lock) = writer.lock.take() else { return Err(Error::Poisoned) };
+        destroy(&self.location, lock)
+    }
+}
+
+/// Whether every retiring DEK is free of sealed data on its way to the disk.
+pub(super) fn settled(writer: &Writer) -> Result<Vec<DekId>> {
+    let ids: Vec<DekId> = writer.set.lifecycle.retiring.iter().map(|dek| dek.id).collect();
+    let pinned = |id: &DekId| writer.set.stored(*id).is_some_and(|stored| stored.live.is_pinned());
+    if ids.iter().any(pinned) { Err(Misuse::InFlight.into()) } else { Ok(ids) }
+}
+
+/// Overwrites a key file with zeros and removes it.
+pub(super) fn destroy(location: &Location, lock: Box<dyn Lock>) -> Result<()> {
+    let path = location.file();
+    let io = |op, error| Error::io(op, &path, error);
+    let file = location.fs.open_write(&path).map_err(|e| io("open", e))?;
+    let len = file.len().map_err(|e| io("stat", e))?;
+    let zeros = vec![0; usize::try_from(len).unwrap_or(MAX_FILE).min(MAX_FILE)];
+    file.write_all_at(&zeros, 0).map_err(|e| io("write", e))?;
+    file.sync().map_err(|e| io("sync", e))?;
+    drop(file);
+    fs::remove_stale(&*location.fs, &path)?;
+    location.fs.remove(&path).map_err(|e| io("remove", e))?;
+    location.fs.sync_dir(&location.dir).map_err(|e| Error::io("sync", &location.dir, e))?;
+    drop(lock);
+    Ok(())
+}
+
+/// A DEK that was just made, with its first uses reserved in the write that it comes with.
+pub(super) fn first_reserve(dek: Dek) -> StoredDek {
+    StoredDek { live: Arc::new(LiveDek::new(dek, 0)), reserved: RESERVE }
+}
+
+/// The bytes of a key file with fresh keys for everything that is wrapped or sealed.
+pub(super) fn encode(identity: &Identity, epoch: u64, set: &KeySet) -> Result<SecretBytes> {
+    let file_key = random::key()?;
+    let slots = if set.lifecycle.mode == Mode::Clear {
+        Slots::Clear(file_key.duplicate())
+    } else {
+        let wrap = |slot: &Arc<Slot>| slot.wrap(identity, &file_key).map(SlotLine::Known);
+        Slots::Wrapped(set.slots.iter().map(wrap).collect::<Result<_>>()?)
+    };
+    let kek_version = set.lifecycle.kek_version;
+    let header = Header { identity: identity.clone(), epoch, kek_version, slots }.encode();
+    let mut sealed = set.encode()?;
+    xchacha::seal(file_key.expose(), header.expose(), sealed.expose_mut())?;
+    Ok(KeyFile::encode(&header, sealed.expose()))
+}
+
+fn wrap_for(set: &mut KeySet, recipient: Recipient) -> Result<()> {
+    let slot = Arc::new(Slot::for_recipient(recipient)?);
+    set.slots.retain(|slot| slot.kind != crate::key::Kind::Unlock);
+    set.slots.insert(0, slot);
+    Ok(())
+}
+
+pub(super) fn live(set: &KeySet) -> Result<Live> {
+    let id = set.lifecycle.active.id;
+    let active = set.stored(id).ok_or_else(|| id.unknown())?;
+    let all = set.deks.iter().map(|stored| Arc::clone(&stored.live)).collect();
+    Ok(Live { active: Arc::clone(&active.live), all })
+}
+
+/// Seconds since the Unix epoch.
+pub(super) fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs())
+}
+
+impl Location {
+    /// The key file.
+    pub(super) fn file(&self) -> PathBuf {
+        self.dir.join("node.keys")
+    }
+
+    /// Takes the lock that everything that writes the key file holds.
+    pub(super) fn lock(&self) -> Result<Box<dyn Lock>> {
+        let path = self.dir.join("node.keys.lock");
+        self.fs.try_lock(&path).map_err(|e| Error::io("lock", &path, e))?.ok_or(Error::Busy(path))
+    }
+}

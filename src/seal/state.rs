@@ -1,0 +1,114 @@
+use super::cell::{Cells, SealedCell};
+use super::log_id::{Era, LogId};
+use super::stream::StreamId;
+use crate::error::{Error, Result};
+use crate::secret::SecretBytes;
+
+const TABLE: &str = "nodeseal/state";
+const FORMAT: u8 = 1;
+/// Largest vote, in bytes.
+const MAX_VOTE: usize = 4096;
+
+/// Where a log ends and what else must not be put back, sealed as the log's *state cell*.
+///
+/// Written anew with every append, truncation, purge and vote, under the same fsync. When the log
+/// is opened it must end at `last`, begin after `purged`, and the key file must not be older: so a
+/// tail that was cut off, or a vote, log, snapshot or key file that was put back alone, is found
+/// out. All of them put back together are not; only a monotonic store elsewhere that keeps
+/// `(epoch, sequence)` finds that.
+///
+/// # Format
+///
+/// The plaintext of a cell in the table `nodeseal/state`, its row the log's name:
+/// `1 (0x01) · last 16 · committed 16 · purged 16 · sequence 8 · epoch 8 · snapshot 1 or 17 ·
+/// vote`; a log id is index and era, integers are u64 little-endian, the snapshot is `0x00` for
+/// none, else `0x01` and the stream's id.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[expect(clippy::exhaustive_structs, reason = "its fields are the format's")]
+pub struct State {
+    /// The last entry of the log.
+    pub last: LogId,
+    /// The last entry that is known to be committed.
+    pub committed: LogId,
+    /// The last entry that was purged.
+    pub purged: LogId,
+    /// The snapshot that the log goes on from.
+    pub snapshot: Option<StreamId>,
+    /// Grows by one whenever the cell is written.
+    pub sequence: u64,
+    /// The vote, in the engine's encoding, at most 4096 bytes.
+    pub vote: Vec<u8>,
+}
+
+impl Cells {
+    /// Seals the state cell of `log`, with the key file's epoch.
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse::TooLarge`](crate::Misuse::TooLarge) for a vote over 4096 bytes, or as
+    /// [`Cells::seal`].
+    pub fn seal_state(&self, log: &str, state: &State) -> Result<SealedCell> {
+        if state.vote.len() > MAX_VOTE {
+            return Err(Error::too_large("a vote", state.vote.len(), MAX_VOTE));
+        }
+        let mut plain = SecretBytes::with_capacity(128 + state.vote.len());
+        plain.extend_from_slice(&[FORMAT]);
+        let ids = [state.last, state.committed, state.purged];
+        let numbers = ids.iter().flat_map(|id| [id.index, id.era.get()]);
+        for number in numbers.chain([state.sequence, self.shared().epoch()]) {
+            plain.extend_from_slice(&number.to_le_bytes());
+        }
+        match &state.snapshot {
+            None => plain.extend_from_slice(&[0]),
+            Some(id) => {
+                plain.extend_from_slice(&[1]);
+                plain.extend_from_slice(&id.to_bytes());
+            }
+        }
+        plain.extend_from_slice(&state.vote);
+        self.seal_any(TABLE, log.as_bytes(), plain.expose())
+    }
+
+    /// Opens the state cell of `log`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::RolledBack`] if the key file is older than the one with which the cell was
+    /// written, or as [`Cells::open`].
+    pub fn open_state(&self, log: &str, sealed: &[u8]) -> Result<State> {
+        let plain = self.open_any(TABLE, log.as_bytes(), sealed)?;
+        let (state, epoch) = decode(plain.expose())?;
+        let found = self.shared().epoch();
+        if found < epoch {
+            return Err(Error::RolledBack { what: "key file", found, expected: epoch });
+        }
+        Ok(state)
+    }
+}
+
+fn decode(plain: &[u8]) -> Result<(State, u64)> {
+    let damaged = || Error::damaged("a state cell of another form");
+    let (format, rest) = plain.split_first().ok_or_else(damaged)?;
+    if *format != FORMAT {
+        return Err(Error::unsupported("state cell format", format));
+    }
+    let (numbers, rest) = rest.split_first_chunk::<64>().ok_or_else(damaged)?;
+    let (numbers, _) = numbers.as_chunks::<8>();
+    let mut numbers = numbers.iter().map(|bytes| u64::from_le_bytes(*bytes));
+    let mut number = || numbers.next().ok_or_else(damaged);
+    let mut id = || Ok::<_, Error>(LogId::new(number()?, Era::term(number()?)));
+    let (last, committed, purged) = (id()?, id()?, id()?);
+    let (sequence, epoch) = (number()?, number()?);
+    let (snapshot, vote) = match rest.split_first() {
+        Some((0, vote)) => (None, vote),
+        Some((1, rest)) => {
+            let (id, vote) = rest.split_first_chunk().ok_or_else(damaged)?;
+            (Some(StreamId::from_bytes(*id)), vote)
+        }
+        _ => return Err(damaged()),
+    };
+    if vote.len() > MAX_VOTE {
+        return Err(damaged());
+    }
+    Ok((State { last, committed, purged, snapshot, sequence, vote: vote.to_vec() }, epoch))
+}

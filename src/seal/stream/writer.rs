@@ -1,0 +1,160 @@
+use core::fmt;
+use std::io::{self, Seek, SeekFrom, Write};
+
+use super::{
+    CHUNK, CHUNK_OVERHEAD, Header, STREAM_HEADER_LEN, StreamId, StreamInfo, Streams, chunk_suffix,
+    new_content, stream_id, valid_stream,
+};
+use crate::crypto::random;
+use crate::crypto::secretbox::{PREFIX_LEN, Subkey};
+use crate::error::{Error, Misuse, Result};
+use crate::seal::InFlight;
+use crate::seal::log_id::LogId;
+use crate::secret::{SecretBytes, SecretKey};
+
+/// Writes a sealed stream. What is written is plaintext; [`StreamWriter::finish`] ends it.
+///
+/// One that is not finished leaves a stream without a header, which never opens.
+pub struct StreamWriter<W> {
+    streams: Streams,
+    name: String,
+    out: W,
+    start: u64,
+    content: SecretKey,
+    /// Room for prefix and tag, then the plaintext of the chunk that is being filled.
+    chunk: SecretBytes,
+    index: u64,
+    len: u64,
+    failed: bool,
+}
+
+/// A stream whose header has been written.
+#[derive(Debug)]
+#[must_use = "make the file durable, then say so"]
+pub struct SealedStream {
+    id: StreamId,
+    in_flight: InFlight,
+}
+
+impl SealedStream {
+    /// Names the content.
+    #[must_use]
+    pub const fn id(&self) -> StreamId {
+        self.id
+    }
+
+    /// The file has reached the disk.
+    pub fn durable(self) {
+        self.in_flight.durable();
+    }
+}
+
+impl Streams {
+    /// Begins a stream at the present position of `out`.
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse::Name`] for a name that is not 1 to 64 of `[A-Za-z0-9._-]`;
+    /// [`Error::Random`]; [`Error::Stream`] if `out` fails.
+    pub fn create<W: Write + Seek>(&self, name: &str, mut out: W) -> Result<StreamWriter<W>> {
+        valid_stream(name)?;
+        let start = out.stream_position().map_err(Error::Stream)?;
+        out.write_all(&[0; STREAM_HEADER_LEN]).map_err(Error::Stream)?;
+        let mut chunk = SecretBytes::with_capacity(CHUNK_OVERHEAD + chunk_len());
+        chunk.resize(CHUNK_OVERHEAD);
+        Ok(StreamWriter {
+            streams: self.clone(),
+            name: name.to_owned(),
+            out,
+            start,
+            content: new_content()?,
+            chunk,
+            index: 0,
+            len: 0,
+            failed: false,
+        })
+    }
+}
+
+impl<W: Write + Seek> StreamWriter<W> {
+    /// Ends the stream: seals its last chunk, then writes the header, with what only now is known.
+    /// `at` is the last entry that a snapshot covers, `meta` up to 3985 bytes of the caller's.
+    ///
+    /// Gives `out` back. The stream is complete in it, but not durable.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stream`] if `out` fails, now or earlier; [`Misuse::TooLarge`] for the meta; or as
+    /// [`Log::seal_batch`](crate::seal::Log::seal_batch).
+    pub fn finish(mut self, at: LogId, meta: &[u8]) -> Result<(W, SealedStream)> {
+        if self.failed {
+            return Err(Misuse::State("an earlier write to the stream failed").into());
+        }
+        self.seal_chunk(true)?;
+        let id = stream_id(&self.content);
+        let info = StreamInfo { id, at, len: self.len, chunk_size: CHUNK, meta: meta.to_vec() };
+        let pin = self.streams.shared.acquire(1)?;
+        let header = Header { content: self.content, info };
+        let header = self.streams.seal_header(&pin, &self.name, &header)?;
+        let mut out = self.out;
+        let end = out.stream_position().map_err(Error::Stream)?;
+        out.seek(SeekFrom::Start(self.start)).map_err(Error::Stream)?;
+        out.write_all(&header).map_err(Error::Stream)?;
+        out.seek(SeekFrom::Start(end)).map_err(Error::Stream)?;
+        out.flush().map_err(Error::Stream)?;
+        Ok((out, SealedStream { id, in_flight: InFlight(pin) }))
+    }
+
+    fn seal_chunk(&mut self, last: bool) -> Result<()> {
+        // Drawn here, where the plaintext is at hand.
+        let prefix: [u8; PREFIX_LEN] = random::array()?;
+        let chunk = self.chunk.expose_mut();
+        let (head, body) = chunk.split_first_chunk_mut::<CHUNK_OVERHEAD>().ok_or(Misuse::Buffer)?;
+        let subkey = Subkey::new(self.content.expose(), &prefix);
+        let tag = subkey.seal(&chunk_suffix(self.index, last), body);
+        head[..PREFIX_LEN].copy_from_slice(&prefix);
+        head[PREFIX_LEN..].copy_from_slice(&tag);
+        self.out.write_all(self.chunk.expose()).map_err(Error::Stream)?;
+        self.chunk.resize(CHUNK_OVERHEAD);
+        self.index += 1;
+        Ok(())
+    }
+}
+
+impl<W: Write + Seek> Write for StreamWriter<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.failed {
+            return Err(io::Error::other(Error::Poisoned));
+        }
+        // A full chunk is sealed only when more comes: the last one is sealed as the last.
+        if self.chunk.len() == CHUNK_OVERHEAD + chunk_len() && !bytes.is_empty() {
+            self.seal_chunk(false).map_err(|error| {
+                self.failed = true;
+                match error {
+                    Error::Stream(source) => source,
+                    other => io::Error::other(other),
+                }
+            })?;
+        }
+        let room = CHUNK_OVERHEAD + chunk_len() - self.chunk.len();
+        let taken = bytes.get(..room).unwrap_or(bytes);
+        self.chunk.extend_from_slice(taken);
+        self.len += u64::try_from(taken.len()).map_err(io::Error::other)?;
+        Ok(taken.len())
+    }
+
+    /// Does nothing: a chunk is written when it is full.
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl<W> fmt::Debug for StreamWriter<W> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamWriter").field("len", &self.len).finish_non_exhaustive()
+    }
+}
+
+fn chunk_len() -> usize {
+    usize::try_from(CHUNK).unwrap_or(usize::MAX)
+}
