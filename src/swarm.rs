@@ -1,7 +1,7 @@
 //! Docker Swarm's formats, read side: the key file, the raft log and the snapshots of a manager.
 //!
 //! [`State::read`] gives a manager's secrets, services and other objects from its folder, and what
-//! is wrong with it; [`inspect`] tells what can be known, also without the unlock key. Nothing is
+//! is wrong with it; [`inspect()`] tells what can be known, also without the unlock key. Nothing is
 //! ever written.
 //!
 //! ```no_run
@@ -42,7 +42,7 @@ mod state;
 pub use finding::{Finding, FindingKind, Loss, Severity};
 pub use inspect::{Inspection, KeyFacts, inspect, inspect_in};
 pub use key_file::{DekHeader, DekSlot, Finding as KeyFileFinding, KeyFile, KeyForm, NodeKeys};
-pub use log::{EntryFacts, HardState, RaftMember, SegmentFacts};
+pub use log::{EntryFacts, EntryRange, HardState, RaftMember, SegmentFacts};
 pub use objects::{
     Cluster, ClusterFacts, ClusterUnlockKey, Driver, FileTarget, Meta, Node, NodeRole, ObjectKind,
     Secret, SecretFacts, SecretReference, Service, Task, TaskState, Timestamp,

@@ -1,5 +1,6 @@
 //! What the daemons listed before they stopped is what comes out of their folders.
 #![cfg(feature = "swarm")]
+#![allow(clippy::unwrap_used, reason = "the helpers belong to the tests")]
 
 #[path = "support/capture.rs"]
 mod capture;
@@ -7,8 +8,7 @@ mod capture;
 use std::fmt::Write as _;
 
 use capture::Capture;
-use nodeseal::swarm::{self, FindingKind, Secret, SecretReference, Severity, State};
-use nodeseal::{Error, UnlockKey};
+use nodeseal::swarm::{Secret, SecretReference, Severity, State};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -105,4 +105,46 @@ fn every_capture_gives_what_its_daemon_listed() {
             assert_eq!(services(&state), by_name(expected.clone()), "{name}");
         }
     }
+}
+
+#[test]
+fn the_store_holds_the_unlock_key_and_debug_does_not_tell_it() {
+    for name in ["1-autolocked", "5-kek-rotated-killed", "three-managers-m3"] {
+        let capture = Capture::unpack(name);
+        let key = capture.key().unwrap();
+        let state = State::read(capture.dir(), Some(&key)).unwrap();
+        let cluster = state.objects.clusters.values().next().unwrap();
+        assert!(cluster.facts.autolock);
+        assert!(cluster.unlock_key().unwrap().ct_eq(&key), "{name}");
+
+        let debug = format!("{state:?}");
+        assert!(!debug.contains(&key.to_text()[9..]));
+        for secret in state.objects.secrets.values().filter(|secret| secret.payload.len() > 4) {
+            let payload = secret.payload.expose();
+            let numbers = format!("{payload:?}");
+            assert!(!debug.contains(&numbers[1..numbers.len() - 1]));
+            assert!(!debug.contains(&*String::from_utf8_lossy(payload)));
+        }
+    }
+}
+
+#[cfg(feature = "serde")]
+#[test]
+fn an_inspection_is_serialized() {
+    let capture = Capture::unpack("1-autolocked");
+    let inspection = nodeseal::swarm::inspect(capture.dir(), capture.key().as_ref()).unwrap();
+    let value = serde_json::to_value(&inspection).unwrap();
+    assert_eq!(value["key"]["form"], "encrypted-pkcs8");
+    assert_eq!(value["locked_by"], Value::Null);
+    assert_eq!(value["objects"]["secret"], 3);
+    assert_eq!(value["raft"]["entries"]["opened_by_current"]["last"], 21);
+    let locked = nodeseal::swarm::inspect(capture.dir(), None).unwrap();
+    let value = serde_json::to_value(&locked).unwrap();
+    assert_eq!(value["locked_by"], "a key is needed and none was given");
+
+    let state = State::read(capture.dir(), capture.key().as_ref()).unwrap();
+    let secret = state.objects.secrets.values().find(|one| one.facts.name == "tls.key").unwrap();
+    let value = serde_json::to_value(&secret.facts).unwrap();
+    assert_eq!(value["meta"]["created"], "2026-11-21T22:04:04.947768361Z");
+    assert_eq!(value["labels"], json!({ "env": "prod" }));
 }

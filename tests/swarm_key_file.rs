@@ -8,7 +8,7 @@ mod damage;
 #[path = "swarm_key_file/support.rs"]
 mod support;
 
-use nodeseal::swarm::{Algorithm, DekHeader, DekSlot, Finding, KeyFile, KeyForm};
+use nodeseal::swarm::{Algorithm, DekHeader, DekSlot, KeyFile, KeyFileFinding as Finding, KeyForm};
 use nodeseal::{Error, UnlockKey};
 use support::{Case, sha256};
 

@@ -76,7 +76,7 @@ pub(crate) fn report_others(others: &[PathBuf], findings: &mut Findings) {
                         removes it";
             findings.warn(FindingKind::Leftover, place, text);
         } else if name.ends_with(".tmp") {
-            let text = "a segment that was being prepared when the manager stopped";
+            let text = "a temporary file of a manager that did not stop cleanly";
             findings.note(FindingKind::Leftover, place, text);
         } else {
             findings.warn(FindingKind::UnknownFile, place, "a file that Swarm does not put there");

@@ -6,14 +6,14 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::fs::{Fs, RealFs};
 use crate::key::UnlockKey;
-use crate::swarm::finding::{Finding, FindingKind, Findings, at};
+use crate::swarm::finding::{Finding, FindingKind, Findings, Loss, at};
 use crate::swarm::folder::Folder;
 use crate::swarm::key_file::{DekHeader, DekSlot, KeyFile, KeyForm};
 use crate::swarm::objects::ObjectKind;
 use crate::swarm::replay::Objects;
 use crate::swarm::state::{RaftFacts, gather, read_key_file};
 
-/// What [`inspect`] found. Public facts only.
+/// What [`inspect()`] found. Public facts only.
 #[derive(Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
@@ -108,12 +108,19 @@ pub fn inspect_in(fs: &dyn Fs, dir: &Path, key: Option<&UnlockKey>) -> Result<In
     }
     let mut objects = Objects::default();
     let opened = keys.as_ref().ok().filter(|keys| keys.current.is_some());
-    let raft = match gather(fs, &folder, opened, &mut objects, &mut findings) {
-        // A worker has a key file and no log.
-        Err(Error::Missing(_)) if facts.is_some() => RaftFacts::default(),
+    let raft = match (gather(fs, &folder, opened, &mut objects, &mut findings), &facts) {
+        (Err(Error::Missing(log)), Some(facts)) => {
+            // A worker has a key file without a DEK, and no log.
+            if facts.has_dek {
+                let text = "there is neither a log nor a snapshot";
+                let loss = Loss::Entries { first: 1, last: None };
+                findings.error(FindingKind::LogMissing, at(&log, None, None), text, Some(loss));
+            }
+            RaftFacts::default()
+        }
         // The key file is what is missed first.
-        Err(Error::Missing(_)) => return Err(keys.err().unwrap_or(Error::Missing(path))),
-        other => other?,
+        (Err(Error::Missing(_)), None) => return Err(keys.err().unwrap_or(Error::Missing(path))),
+        (other, _) => other?,
     };
     Ok(Inspection {
         key: facts,

@@ -210,3 +210,6 @@ fn last_bytes(message: &[u8], number: u64) -> Result<&[u8]> {
     }
     Ok(found)
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use crate::error::{Error, Place, Result};
 use crate::fs::{self, Fs};
 use crate::secret::SecretBytes;
 use crate::swarm::finding::{FindingKind, Findings, at};
-use crate::swarm::log::{Keys, SnapshotPoint, Unopened};
+use crate::swarm::log::{Keys, SnapshotPoint, Unopened, algorithm_name};
 use crate::swarm::proto::Fields;
 use crate::wal::pair;
 
@@ -32,6 +32,9 @@ pub struct SnapshotFacts {
     pub term: Option<u64>,
     /// Index of the last entry that is in it, by its content; `None` when it is damaged.
     pub index: Option<u64>,
+    /// How it is sealed, as its record states in the clear: `none`, `secretbox`, `fernet`,
+    /// `unknown`, or `damaged` where there is no record; `None` when it is damaged.
+    pub algorithm: Option<&'static str>,
     /// Whether it was opened and its objects are those that the log was applied to.
     pub used: bool,
 }
@@ -100,7 +103,8 @@ pub(crate) fn scan(
     let mut passed_over = None;
     for name in names {
         let path = dir.join(&name);
-        let mut facts = SnapshotFacts { name, size: 0, term: None, index: None, used: false };
+        let mut facts =
+            SnapshotFacts { name, size: 0, term: None, index: None, algorithm: None, used: false };
         match read(fs, &path, &mut facts) {
             Ok((file, point)) => {
                 check_name(&facts.name, &point, &path, findings);
@@ -159,7 +163,8 @@ fn read(
     facts.size = u64::try_from(file.len()).unwrap_or(u64::MAX);
     let point = {
         let snapshot = checked(file.expose())?;
-        let (_, metadata) = parts(snapshot)?;
+        let (sealed, metadata) = parts(snapshot)?;
+        facts.algorithm = Some(algorithm_name(sealed));
         SnapshotPoint::parse_metadata(metadata)?
     };
     if point.index == 0 || point.index == u64::MAX {
@@ -223,5 +228,58 @@ fn check_name(name: &str, point: &SnapshotPoint, path: &Path, findings: &mut Fin
         let text = format!("its content is of term {} and index {}", point.term, point.index);
         let place = Place { index: Some(point.index), ..at(path, None, None) };
         findings.warn(FindingKind::SnapshotName, place, text);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// Sealed record `s`, metadata of term 3 and index 7.
+    fn file() -> Vec<u8> {
+        let data = [0x0a, 1, b's', 0x12, 6, 0x0a, 0, 0x10, 7, 0x18, 3];
+        let mut file = vec![0x08];
+        let mut crc = crc32c::crc32c(&data);
+        while crc >= 0x80 {
+            file.push(u8::try_from(crc & 0x7f).unwrap() | 0x80);
+            crc >>= 7;
+        }
+        file.push(u8::try_from(crc).unwrap());
+        file.extend([0x12, u8::try_from(data.len()).unwrap()]);
+        file.extend(data);
+        file
+    }
+
+    #[test]
+    fn a_snapshot_file_is_taken_apart() {
+        let file = file();
+        let (sealed, metadata) = parts(checked(&file).unwrap()).unwrap();
+        assert_eq!(sealed, b"s");
+        let point = SnapshotPoint::parse_metadata(metadata).unwrap();
+        assert_eq!((point.term, point.index), (3, 7));
+        assert_eq!(name_of("0000000000000003-0000000000000007.snap"), Some((3, 7)));
+        assert_eq!(name_of("0000000000000003-0000000000000007.snap.broken"), None);
+    }
+
+    #[test]
+    fn an_altered_byte_is_damage() {
+        for at in 0..file().len() {
+            for bit in 0..8 {
+                let mut file = file();
+                file[at] ^= 1 << bit;
+                assert!(matches!(checked(&file), Err(Error::Damaged { .. })), "{at} {bit}");
+            }
+        }
+        assert!(checked(b"").is_err());
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = parts(&bytes);
+            prop_assert!(checked(&bytes).is_err());
+        }
     }
 }

@@ -94,13 +94,14 @@ impl State {
         let path = folder.key_file();
         let file = read_key_file(fs, &path)?;
         let keys = file.unlock(key).map_err(|error| error.in_file(&path))?;
+        if keys.current.is_none() {
+            // A worker has none, but it has no log either.
+            fs.list(&folder.log()).map_err(|e| Error::io("list", &folder.log(), e))?;
+            return Err(Error::damaged("the key file has no DEK").in_file(&path));
+        }
         let mut findings = Findings::default();
         let mut objects = Objects::default();
         let raft = gather(fs, &folder, Some(&keys), &mut objects, &mut findings)?;
-        // A worker's key file has no DEK, but a worker has no log either.
-        if keys.current.is_none() {
-            return Err(Error::damaged("the key file has no DEK").in_file(&path));
-        }
         Ok(Self { objects, raft, findings: findings.finish() })
     }
 
@@ -133,7 +134,7 @@ pub(crate) fn gather(
         keys.map(|keys| Keys { pending: keys.pending.as_ref(), current: keys.current.as_ref() });
     folder.look_around(fs, findings)?;
     let snapshots = optional(snapshot::scan(fs, &folder.snapshots(), keys, findings))?;
-    let snapshots = snapshots.unwrap_or_default();
+    let mut snapshots = snapshots.unwrap_or_default();
     report_others(&snapshots.others, findings);
     let base = snapshots.base(keys.is_some());
     let log = optional(log::scan(fs, &folder.log(), base, findings))?;
@@ -151,7 +152,7 @@ pub(crate) fn gather(
     report_others(&log.others, findings);
     compare(&log, &snapshots, base, folder, findings);
 
-    if let Some(loaded) = &snapshots.loaded {
+    if let Some(loaded) = snapshots.loaded.take() {
         let place = at(&loaded.path, None, Some(loaded.point.index));
         objects.load(loaded.content.expose(), &place, findings);
     }
@@ -182,7 +183,7 @@ fn compare(
     folder: &Folder,
     findings: &mut Findings,
 ) {
-    let commit = log.hard_state.map_or(0, |state| state.commit);
+    let commit = log.committed;
     let named = log.snapshots.iter().max_by_key(|point| point.index);
     let end = log.last_index().unwrap_or(0).max(base);
     let reach = commit.max(snapshots.reach()).max(named.map_or(0, |point| point.index));
@@ -207,11 +208,15 @@ fn compare(
     let Some(point) = newest.or(snapshots.whole.first()) else { return };
     let name = format!("{:016x}-{:016x}.snap", point.term, point.index);
     let known = |other: &log::SnapshotPoint| (other.term, other.index) == (point.term, point.index);
-    if !log.snapshots.iter().any(known) || commit < base {
+    let place = at(&folder.snapshots().join(name), None, Some(point.index));
+    if !log.snapshots.iter().any(known) {
         let text = "the log does not know this snapshot: it is older than it, or another node's";
-        let place = at(&folder.snapshots().join(name), None, Some(point.index));
         let loss = Loss::Entries { first: base.saturating_add(1), last: None };
         findings.error(FindingKind::SnapshotUnknown, place, text, Some(loss));
+    } else if commit < base {
+        // What a crash leaves behind that came between a snapshot and the state that goes with it.
+        let text = format!("the log's commit index {commit} is older than this snapshot");
+        findings.warn(FindingKind::LogBehind, place, text);
     }
 }
 
@@ -228,7 +233,7 @@ struct Applier<'a> {
 
 impl<'a> Applier<'a> {
     fn new(log: &LogScan, base: u64, objects: &'a mut Objects) -> Self {
-        let commit = log.hard_state.map_or(0, |state| state.commit).max(base);
+        let commit = log.committed.max(base);
         let raft_id = log.member.as_ref().map(|member| member.raft_id);
         Self { objects, commit, raft_id, applied: None, left_out: None }
     }

@@ -57,8 +57,8 @@ pub(crate) enum Raw {
     End,
     /// A length word or a record that runs over the end of the file.
     Short(&'static str),
-    /// Bytes that are no record, in a frame that ends at `end` when its length can be believed.
-    Bad { what: &'static str, end: Option<u64> },
+    /// Bytes that are no record.
+    Bad(&'static str),
     /// A record.
     Frame(Frame),
 }
@@ -94,19 +94,19 @@ pub(crate) fn read_raw(
         return Ok(Raw::Short("a record that runs over the end of the file"));
     }
     if size.record > MAX_RECORD {
-        return Ok(Raw::Bad { what: "a record longer than any that is written", end: None });
+        return Ok(Raw::Bad("a record longer than any that is written"));
     }
     let end = offset + WORD + size.frame();
     let (Ok(whole), Ok(record)) = (usize::try_from(size.frame()), usize::try_from(size.record))
     else {
-        return Ok(Raw::Bad { what: "a record longer than this machine can hold", end: None });
+        return Ok(Raw::Bad("a record longer than this machine can hold"));
     };
     body.resize(whole);
     file.read(offset + WORD, body.expose_mut())?;
     let record = body.expose().get(..record).unwrap_or_default();
     Ok(match parse(record) {
         Ok((kind, crc, data)) => Raw::Frame(Frame { kind, crc, data, end, odd_word: size.odd }),
-        Err(_) => Raw::Bad { what: "a frame that holds no record", end: Some(end) },
+        Err(_) => Raw::Bad("a frame that holds no record"),
     })
 }
 

@@ -81,7 +81,8 @@ pub(crate) struct SegmentReader<'a> {
     chain: Option<u32>,
     body: SecretBytes,
     data: core::ops::Range<usize>,
-    /// How many more bytes a scan may look at. Keeps the work linear in the file's length.
+    /// How many more bytes may be looked at that turn out to be no frame. Keeps the work linear in
+    /// the file's length, however many frames claim to be long.
     budget: u64,
     ended: bool,
 }
@@ -107,7 +108,7 @@ impl<'a> SegmentReader<'a> {
         chain: Option<u32>,
     ) -> Result<Self> {
         let file = BlockFile::new(file, path)?;
-        let budget = file.len().saturating_mul(2).saturating_add(1 << 20);
+        let budget = file.len().saturating_mul(4).saturating_add(1 << 20);
         Ok(Self {
             file,
             last,
@@ -149,11 +150,13 @@ impl<'a> SegmentReader<'a> {
         match read_raw(&mut self.file, offset, &mut self.body)? {
             Raw::End => self.end_of_frames(offset).map(Some),
             Raw::Short(what) => self.unreadable(offset, what, self.last).map(Some),
-            Raw::Bad { what, .. } => {
+            Raw::Bad(what) => {
                 let cuttable = self.last && torn(offset, self.body.expose());
                 self.unreadable(offset, what, cuttable).map(Some)
             }
-            Raw::Frame(frame) if frame.kind == Kind::Crc => self.crc_record(offset, &frame),
+            Raw::Frame(frame) if frame.kind == Kind::Crc && frame.data.is_none() => {
+                self.crc_record(offset, &frame)
+            }
             Raw::Frame(frame) => self.data_record(offset, frame).map(Some),
         }
     }
@@ -209,7 +212,7 @@ impl<'a> SegmentReader<'a> {
         let mut body = SecretBytes::new();
         Ok(match read_raw(&mut self.file, offset, &mut body)? {
             Raw::End => Continued::Nothing,
-            Raw::Short(_) | Raw::Bad { .. } => Continued::Neither,
+            Raw::Short(_) | Raw::Bad(_) => Continued::Neither,
             Raw::Frame(frame) => {
                 let data = body.expose().get(frame.data.unwrap_or(0..0)).unwrap_or_default();
                 if crc32c::crc32c_append(computed, data) == frame.crc {
@@ -226,7 +229,10 @@ impl<'a> SegmentReader<'a> {
     /// Goes on where frames are found again, or ends.
     fn unreadable(&mut self, offset: u64, what: &'static str, cuttable: bool) -> Result<Step> {
         self.data = 0..0;
-        if let Some(end) = self.scan(offset.saturating_add(WORD))? {
+        self.budget = self.budget.saturating_sub(wide(self.body.len()));
+        if self.budget > 0
+            && let Some(end) = self.scan(offset.saturating_add(WORD))?
+        {
             self.resume(end);
             return Ok(Step::Damage { offset, end, what, cuttable });
         }
@@ -249,7 +255,7 @@ impl<'a> SegmentReader<'a> {
         self.ended = true;
         let frame = match read_raw(&mut self.file, at - at % 8, &mut self.body)? {
             Raw::Frame(frame) => !matches!(frame.kind, Kind::Other(_)),
-            Raw::End | Raw::Short(_) | Raw::Bad { .. } => false,
+            Raw::End | Raw::Short(_) | Raw::Bad(_) => false,
         };
         Ok(Step::End { offset, tail: Tail::Garbage { at, frame } })
     }
@@ -309,3 +315,6 @@ enum Continued {
     /// No record follows.
     Nothing,
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,13 +8,13 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 /// A capture, unpacked into a folder of its own.
-pub struct Capture {
+pub(crate) struct Capture {
     folder: TempDir,
-    pub expected: Value,
+    pub(crate) expected: Value,
 }
 
 impl Capture {
-    pub fn unpack(name: &str) -> Self {
+    pub(crate) fn unpack(name: &str) -> Self {
         // The command's package uses this file too, and lies deeper.
         let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
         let data = above.map(|dir| dir.join("tests/data/swarm")).find(|dir| dir.is_dir());
@@ -33,12 +33,12 @@ impl Capture {
         Self { folder, expected: serde_json::from_slice(&expected).unwrap() }
     }
 
-    pub fn dir(&self) -> PathBuf {
+    pub(crate) fn dir(&self) -> PathBuf {
         self.folder.path().join("swarm")
     }
 
     /// The unlock key, also where the capture is not locked: `None` then.
-    pub fn key(&self) -> Option<UnlockKey> {
+    pub(crate) fn key(&self) -> Option<UnlockKey> {
         let text = self.expected["unlock_key"].as_str().filter(|text| !text.is_empty())?;
         Some(UnlockKey::from_text(text).unwrap())
     }

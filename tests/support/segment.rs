@@ -5,24 +5,24 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
-pub const METADATA: u8 = 1;
-pub const ENTRY: u8 = 2;
-pub const STATE: u8 = 3;
-pub const CRC: u8 = 4;
+pub(crate) const METADATA: u8 = 1;
+pub(crate) const ENTRY: u8 = 2;
+pub(crate) const STATE: u8 = 3;
+pub(crate) const CRC: u8 = 4;
 
 /// A frame of a segment.
 #[derive(Debug, Clone)]
-pub struct Frame {
-    pub kind: u8,
+pub(crate) struct Frame {
+    pub(crate) kind: u8,
     /// All of the frame, length word and padding included.
-    pub range: Range<u64>,
-    pub crc: u32,
-    pub data: Vec<u8>,
+    pub(crate) range: Range<u64>,
+    pub(crate) crc: u32,
+    pub(crate) data: Vec<u8>,
 }
 
 impl Frame {
     /// Index of an entry.
-    pub fn index(&self) -> u64 {
+    pub(crate) fn index(&self) -> u64 {
         assert_eq!(self.kind, ENTRY);
         let (mut index, mut at) = (0, 0);
         while at < self.data.len() {
@@ -39,7 +39,7 @@ impl Frame {
     }
 }
 
-pub fn varint(bytes: &[u8], mut at: usize) -> (u64, usize) {
+pub(crate) fn varint(bytes: &[u8], mut at: usize) -> (u64, usize) {
     let (mut value, mut shift) = (0, 0);
     loop {
         let byte = bytes[at];
@@ -52,7 +52,7 @@ pub fn varint(bytes: &[u8], mut at: usize) -> (u64, usize) {
     }
 }
 
-pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
+pub(crate) fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push(u8::try_from(value & 0x7f).unwrap() | 0x80);
         value >>= 7;
@@ -61,12 +61,12 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// The only segment of a log.
-pub fn only(dir: &Path) -> PathBuf {
+pub(crate) fn only(dir: &Path) -> PathBuf {
     dir.join("raft/wal-v3-encrypted/0000000000000000-0000000000000000.wal")
 }
 
 /// The frames of an undamaged segment.
-pub fn frames(path: &Path) -> Vec<Frame> {
+pub(crate) fn frames(path: &Path) -> Vec<Frame> {
     let file = fs::File::open(path).unwrap();
     let mut frames = Vec::new();
     let mut at = 0;
@@ -96,7 +96,7 @@ pub fn frames(path: &Path) -> Vec<Frame> {
 }
 
 /// A segment with these frames, its chain going on from `chain`; gives the chain's end.
-pub fn encode(frames: &[Frame], mut chain: u32) -> (Vec<u8>, u32) {
+pub(crate) fn encode(frames: &[Frame], mut chain: u32) -> (Vec<u8>, u32) {
     let mut segment = Vec::new();
     for frame in frames {
         if frame.kind != CRC {
@@ -120,29 +120,29 @@ pub fn encode(frames: &[Frame], mut chain: u32) -> (Vec<u8>, u32) {
 }
 
 /// Replaces a file's content.
-pub fn replace(path: &Path, content: &[u8]) {
+pub(crate) fn replace(path: &Path, content: &[u8]) {
     let file = OpenOptions::new().write(true).create(true).truncate(true).open(path).unwrap();
     file.write_all_at(content, 0).unwrap();
 }
 
 /// Overwrites a part of a file.
-pub fn overwrite(path: &Path, at: u64, bytes: &[u8]) {
+pub(crate) fn overwrite(path: &Path, at: u64, bytes: &[u8]) {
     OpenOptions::new().write(true).open(path).unwrap().write_all_at(bytes, at).unwrap();
 }
 
 /// Overwrites a part of a file with zeros.
-pub fn zero(path: &Path, range: Range<u64>) {
+pub(crate) fn zero(path: &Path, range: Range<u64>) {
     overwrite(path, range.start, &vec![0; usize::try_from(range.end - range.start).unwrap()]);
 }
 
 /// Flips one bit.
-pub fn flip(path: &Path, at: u64) {
+pub(crate) fn flip(path: &Path, at: u64) {
     let mut byte = [0];
     fs::File::open(path).unwrap().read_exact_at(&mut byte, at).unwrap();
     overwrite(path, at, &[byte[0] ^ 0x10]);
 }
 
 /// Cuts a file off.
-pub fn cut(path: &Path, len: u64) {
+pub(crate) fn cut(path: &Path, len: u64) {
     OpenOptions::new().write(true).open(path).unwrap().set_len(len).unwrap();
 }

@@ -1,6 +1,6 @@
 //! Damage is told from a wrong key wherever the format allows it.
 
-use nodeseal::swarm::{DekHeader, DekSlot, Finding, KeyFile, NodeKeys};
+use nodeseal::swarm::{DekHeader, DekSlot, KeyFile, KeyFileFinding as Finding, NodeKeys};
 use nodeseal::{Error, UnlockKey};
 use proptest::prelude::*;
 

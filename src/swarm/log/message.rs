@@ -9,7 +9,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) kind: EntryKind,
     pub(crate) term: u64,
     pub(crate) index: u64,
-    /// The sealed record; empty where the entry has none.
+    /// The sealed record.
     pub(crate) data: &'a [u8],
 }
 
@@ -26,6 +26,7 @@ pub(crate) enum EntryKind {
 impl<'a> Entry<'a> {
     pub(crate) fn parse(message: &'a [u8]) -> Result<Self> {
         let mut entry = Self { kind: EntryKind::Normal, term: 0, index: 0, data: &[] };
+        let mut has_data = false;
         for field in Fields::of(message) {
             match field? {
                 (1, value) => {
@@ -37,9 +38,13 @@ impl<'a> Entry<'a> {
                 }
                 (2, value) => entry.term = value.uint()?,
                 (3, value) => entry.index = value.uint()?,
-                (4, value) => entry.data = value.bytes()?,
+                (4, value) => (entry.data, has_data) = (value.bytes()?, true),
                 _ => {}
             }
+        }
+        // The CRC does not cover a record's type: another record must not pass for an entry.
+        if !has_data {
+            return Err(Error::damaged("an entry without content"));
         }
         // Raft counts from 1; the greatest number would leave no room for the next.
         if entry.index == 0 || entry.index == u64::MAX {
@@ -70,7 +75,8 @@ impl HardState {
                 (1, value) => state.term = value.uint()?,
                 (2, value) => state.vote = value.uint()?,
                 (3, value) => state.commit = value.uint()?,
-                _ => {}
+                // Nor must an entry pass for a state.
+                _ => return Err(Error::damaged("a state with a field too many")),
             }
         }
         Ok(state)

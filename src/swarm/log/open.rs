@@ -71,24 +71,43 @@ pub struct EntryFacts {
     /// By the algorithm that the record names: `none`, `secretbox`, `fernet`, `unknown`, or
     /// `damaged` where there is no record. It stands there in the clear.
     pub by_algorithm: BTreeMap<&'static str, u64>,
-    /// Opened with the pending DEK. 0 without keys.
-    pub opened_by_pending: u64,
-    /// Opened with the current DEK. 0 without keys.
-    pub opened_by_current: u64,
-    /// Not opened by any key. 0 without keys.
-    pub unopened: u64,
+    /// Opened with the pending DEK. None without keys.
+    pub opened_by_pending: EntryRange,
+    /// Opened with the current DEK. None without keys.
+    pub opened_by_current: EntryRange,
+    /// Not opened by any key. None without keys.
+    pub unopened: EntryRange,
 }
 
-impl EntryFacts {
-    fn count_algorithm(&mut self, sealed: &[u8]) {
-        let name = match Record::parse(sealed).map(|record| record.algorithm) {
-            Ok(Algorithm::None) => "none",
-            Ok(Algorithm::SecretBox) => "secretbox",
-            Ok(Algorithm::Fernet) => "fernet",
-            Ok(Algorithm::Other(_)) => "unknown",
-            Err(_) => "damaged",
-        };
-        *self.by_algorithm.entry(name).or_default() += 1;
+/// Some of a log's entries.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct EntryRange {
+    /// How many.
+    pub count: u64,
+    /// The least index among them.
+    pub first: Option<u64>,
+    /// The greatest index among them.
+    pub last: Option<u64>,
+}
+
+impl EntryRange {
+    pub(crate) fn add(&mut self, index: u64) {
+        self.count += 1;
+        self.first = Some(self.first.map_or(index, |first| first.min(index)));
+        self.last = self.last.max(Some(index));
+    }
+}
+
+/// The name of the algorithm that a record states in the clear.
+pub(crate) fn algorithm_name(sealed: &[u8]) -> &'static str {
+    match Record::parse(sealed).map(|record| record.algorithm) {
+        Ok(Algorithm::None) => "none",
+        Ok(Algorithm::SecretBox) => "secretbox",
+        Ok(Algorithm::Fernet) => "fernet",
+        Ok(Algorithm::Other(_)) => "unknown",
+        Err(_) => "damaged",
     }
 }
 
@@ -123,25 +142,26 @@ pub(crate) fn open_entries(
                 Ok(again) if again.index == entry.index && again.term == entry.term => again.data,
                 _ => return Err(changed(&place)),
             };
-            facts.count_algorithm(sealed);
+            *facts.by_algorithm.entry(algorithm_name(sealed)).or_default() += 1;
             let Some(keys) = keys.filter(|_| entry.sound) else { continue };
             let counts = entry.live && entry.index > base;
             match keys.open(sealed) {
                 Ok((plaintext, by)) => {
                     match by {
-                        OpenedBy::Pending => facts.opened_by_pending += 1,
-                        OpenedBy::Current => facts.opened_by_current += 1,
+                        OpenedBy::Pending => facts.opened_by_pending.add(entry.index),
+                        OpenedBy::Current => facts.opened_by_current.add(entry.index),
                     }
                     if counts {
                         apply(entry, &place, &plaintext, findings);
                     }
                 }
                 Err(Unopened::NoKeyOpens) if !counts => {
-                    facts.unopened += 1;
-                    retired.add(place, entry.index);
+                    facts.unopened.add(entry.index);
+                    retired.entries.add(entry.index);
+                    retired.place.get_or_insert(place);
                 }
                 Err(reason) => {
-                    facts.unopened += 1;
+                    facts.unopened.add(entry.index);
                     report(findings, place, entry.index, reason, counts);
                 }
             }
@@ -183,26 +203,20 @@ fn report(findings: &mut Findings, place: Place, index: u64, reason: Unopened, c
 /// Entries that do not count any more and that no key opens: what a rotation leaves behind.
 #[derive(Default)]
 struct Retired {
-    count: u64,
-    first: Option<Place>,
-    indices: Option<(u64, u64)>,
+    entries: EntryRange,
+    /// Of the first.
+    place: Option<Place>,
 }
 
 impl Retired {
-    fn add(&mut self, place: Place, index: u64) {
-        self.count += 1;
-        self.first.get_or_insert(place);
-        let (first, last) = self.indices.unwrap_or((index, index));
-        self.indices = Some((first.min(index), last.max(index)));
-    }
-
     fn report(self, findings: &mut Findings) {
-        let (Some(place), Some((first, last))) = (self.first, self.indices) else { return };
+        let EntryRange { count, first: Some(first), last: Some(last) } = self.entries else {
+            return;
+        };
         let text = format!(
-            "{} entries from {first} to {last} are under a key that the key file no longer has; \
-             the snapshot replaced them, yet whoever kept that key can still read them",
-            self.count
+            "no key of the key file opens {count} entries between {first} and {last}, which a \
+             snapshot or later entries replaced: whoever kept their old key can still read them"
         );
-        findings.warn(FindingKind::RetiredKey, place, text);
+        findings.warn(FindingKind::RetiredKey, self.place.unwrap_or_default(), text);
     }
 }

@@ -53,6 +53,8 @@ pub(crate) struct LogScan {
     pub(crate) others: Vec<PathBuf>,
     pub(crate) member: Option<RaftMember>,
     pub(crate) hard_state: Option<HardState>,
+    /// The greatest commit index that was ever written.
+    pub(crate) committed: u64,
     pub(crate) snapshots: Vec<SnapshotPoint>,
     pub(crate) entries: Vec<EntryRecord>,
 }
@@ -220,17 +222,14 @@ impl Scanner<'_> {
             Kind::Entry => self.entry(path, record, data, sound),
             _ if !sound => Ok(()),
             Kind::Metadata => self.metadata(&place, data),
-            Kind::State => HardState::parse(data).map(|state| {
-                if state != HardState::default() {
-                    self.log.hard_state = Some(state);
-                }
-            }),
+            Kind::State => HardState::parse(data).map(|state| self.state(&place, state)),
             Kind::Snapshot => SnapshotPoint::parse_record(data).map(|point| {
                 if point.index > 0 {
                     self.log.snapshots.push(point);
                 }
             }),
-            Kind::Crc => Ok(()),
+            Kind::Crc if data.is_empty() => Ok(()),
+            Kind::Crc => Err(Error::damaged("a CRC record with data")),
             Kind::Other(number) => Err(Error::unsupported("type of a log record", number)),
         };
         if let Err(error) = parsed {
@@ -247,12 +246,24 @@ impl Scanner<'_> {
             }
             Some(first) if first == data => {}
             Some(_) => {
-                let text = "the segment names another node than the first one does";
-                let kind = FindingKind::MetadataDiffers;
-                self.findings.error(kind, place.clone(), text, None);
+                let text = "the log names another node than at its start";
+                self.doubt(FindingKind::MetadataDiffers, place.clone(), text);
             }
         }
         Ok(())
+    }
+
+    fn state(&mut self, place: &Place, state: HardState) {
+        if state == HardState::default() {
+            return;
+        }
+        let before = self.log.hard_state.unwrap_or_default();
+        if state.commit < before.commit || state.term < before.term {
+            let text = "the commit index or the term goes back";
+            self.findings.error(FindingKind::RaftViolated, place.clone(), text, None);
+        }
+        self.log.hard_state = Some(state);
+        self.log.committed = self.log.committed.max(state.commit);
     }
 
     fn entry(&mut self, path: &Path, record: &Record, data: &[u8], sound: bool) -> Result<()> {
@@ -261,6 +272,7 @@ impl Scanner<'_> {
             Err(_) if !sound => return Ok(()),
             Err(error) => return Err(error),
         };
+        let sound = sound || record.check == Check::Unverified && self.continues(&entry);
         if sound {
             self.follow(&at(path, Some(record.offset), Some(entry.index)), &entry);
         }
@@ -280,6 +292,15 @@ impl Scanner<'_> {
         Ok(())
     }
 
+    /// Whether an entry that only its successor vouches for is the next one, or the next but one
+    /// where what was lost was an entry too.
+    fn continues(&self, entry: &Entry<'_>) -> bool {
+        let last = self.live.last().and_then(|number| self.log.entries.get(*number));
+        last.is_some_and(|last| {
+            (1..=2).contains(&entry.index.saturating_sub(last.index)) && entry.term >= last.term
+        })
+    }
+
     /// Fits a sound entry behind those that count so far.
     fn follow(&mut self, place: &Place, entry: &Entry<'_>) {
         let last = self.last().unwrap_or(0);
@@ -295,8 +316,7 @@ impl Scanner<'_> {
             let text = format!("entries {} to {} are missing", reach + 1, entry.index - 1);
             self.findings.error(FindingKind::IndexGap, place.clone(), text, loss);
         }
-        let committed = self.log.hard_state.map_or(0, |state| state.commit);
-        if entry.index <= last && entry.index <= committed {
+        if entry.index <= last && entry.index <= self.log.committed {
             let text = "an entry replaces one that was committed";
             self.findings.error(FindingKind::RaftViolated, place.clone(), text, None);
         }
