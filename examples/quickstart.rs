@@ -69,7 +69,9 @@ fn native(dir: &Path) -> Result<()> {
 
     println!("A restart");
     let locked = reopen(&keys, &me)?;
-    let failed = locked.unlock(&UnlockKey::generate()?).expect_err("another key");
+    let Err(failed) = locked.unlock(&UnlockKey::generate()?) else {
+        return Err("a wrong key unlocked the key file".into());
+    };
     fact!(matches!(failed.error, Error::WrongKey), "reopened locked; a wrong key is refused");
     let keyring = failed.locked.unlock(&unlock_key)?;
     let mut log = PlainLog::open(&file, &keyring)?;

@@ -1,5 +1,8 @@
 //! The command as its users call it, on the folders of genuine managers.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
+
+#[allow(dead_code, reason = "other tests use more of it")]
 #[path = "../../../tests/support/capture.rs"]
 mod capture;
 
