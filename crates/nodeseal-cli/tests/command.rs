@@ -197,7 +197,7 @@ fn no_output_holds_a_key_or_a_payload() {
         let output = swarm(&capture, what);
         let all = [output.stdout, output.stderr].concat();
         assert!(!all.windows(payload.len()).any(|w| w == payload), "{what:?}");
-        let body = key["SWMKEY-1-".len()..].as_bytes();
+        let body = &key.as_bytes()["SWMKEY-1-".len()..];
         assert!(!all.windows(body.len()).any(|w| w == body), "{what:?}");
     }
 }
