@@ -2,6 +2,7 @@
 //!
 //! For interoperation, differential tests and benchmarks. The paved path never needs it.
 
+use crate::crypto::kernel::Kernel;
 use crate::crypto::secretbox;
 use crate::error::Result;
 use crate::secret::SecretKey;
@@ -39,4 +40,10 @@ pub fn secretbox_open(
     data: &mut [u8],
 ) -> Result<()> {
     secretbox::open(key.expose(), nonce, tag, data)
+}
+
+/// The kernel that seals and opens on this machine: `avx512`, `avx2` or `portable`.
+#[must_use]
+pub fn kernel() -> &'static str {
+    Kernel::current().name()
 }

@@ -6,15 +6,10 @@
 //!
 //! This file is the seam for faster kernels: whatever seals or opens passes [`Subkey`].
 
-use poly1305::Poly1305;
-use poly1305::universal_hash::KeyInit;
-use salsa20::cipher::consts::U10;
-use salsa20::cipher::{KeyIvInit, StreamCipher};
-use salsa20::{Salsa20, hsalsa};
-use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, Zeroizing};
+use zeroize::Zeroizing;
 
 use super::TAG_LEN;
+use super::kernel::{Kernel, Stack};
 use super::stack::wiped;
 use crate::error::{Error, Result};
 use crate::secret::KEY_LEN;
@@ -26,8 +21,10 @@ pub(crate) const PREFIX_LEN: usize = 16;
 /// Length of the nonce's second part, which goes into the stream, in bytes.
 pub(crate) const SUFFIX_LEN: usize = NONCE_LEN - PREFIX_LEN;
 
-/// Stack that one call may use, in bytes. Poly1305's frames reach deepest, with its key.
-const STACK: usize = 4 << 10;
+/// What [`Stack::Little`] is, in bytes. Unoptimized code keeps every vector on the stack.
+const LITTLE: usize = if cfg!(debug_assertions) { 32 << 10 } else { 1 << 10 };
+/// What [`Stack::Much`] is, in bytes.
+const MUCH: usize = if cfg!(debug_assertions) { 64 << 10 } else { 8 << 10 };
 
 /// A key together with the first part of a nonce.
 pub(crate) struct Subkey(Zeroizing<[u8; KEY_LEN]>);
@@ -36,7 +33,8 @@ impl Subkey {
     /// `HSalsa20(key, prefix)`.
     pub(crate) fn new(key: &[u8; KEY_LEN], prefix: &[u8; PREFIX_LEN]) -> Self {
         let mut subkey = Self(Zeroizing::new([0; KEY_LEN]));
-        wiped::<STACK, _>(|| subkey.derive(key, prefix));
+        let kernel = Kernel::current();
+        on_stack(kernel, 0, || kernel.derive(key, prefix, &mut subkey.0));
         subkey
     }
 
@@ -47,7 +45,8 @@ impl Subkey {
 
     /// Encrypts `data` and gives its tag.
     pub(crate) fn seal(&self, suffix: &[u8; SUFFIX_LEN], data: &mut [u8]) -> [u8; TAG_LEN] {
-        wiped::<STACK, _>(|| self.encrypt(suffix, data))
+        let kernel = Kernel::current();
+        on_stack(kernel, data.len(), || kernel.seal(&self.0, suffix, data))
     }
 
     /// Decrypts `data` if its tag is right, else leaves it as it is.
@@ -57,51 +56,16 @@ impl Subkey {
         tag: &[u8; TAG_LEN],
         data: &mut [u8],
     ) -> Result<()> {
-        wiped::<STACK, _>(|| self.decrypt(suffix, tag, data))
-    }
-
-    fn derive(&mut self, key: &[u8; KEY_LEN], prefix: &[u8; PREFIX_LEN]) {
-        let mut derived = hsalsa::<U10>(key.into(), prefix.into());
-        self.0.copy_from_slice(&derived);
-        derived.zeroize();
-    }
-
-    fn encrypt(&self, suffix: &[u8; SUFFIX_LEN], data: &mut [u8]) -> [u8; TAG_LEN] {
-        let (mut stream, authenticator) = self.start(suffix);
-        stream.apply_keystream(data);
-        authenticator.compute_unpadded(data).into()
-    }
-
-    fn decrypt(
-        &self,
-        suffix: &[u8; SUFFIX_LEN],
-        tag: &[u8; TAG_LEN],
-        data: &mut [u8],
-    ) -> Result<()> {
-        let (mut stream, authenticator) = self.start(suffix);
-        if !bool::from(authenticator.compute_unpadded(data).ct_eq(tag.as_slice())) {
-            return Err(Error::Unauthentic);
-        }
-        stream.apply_keystream(data);
-        Ok(())
-    }
-
-    fn start(&self, suffix: &[u8; SUFFIX_LEN]) -> (Salsa20, Poly1305) {
-        let mut stream = Salsa20::new((&*self.0).into(), suffix.into());
-        let mut key = Zeroizing::new([0; KEY_LEN]);
-        stream.apply_keystream(&mut *key);
-        (stream, Poly1305::new((&*key).into()))
+        let kernel = Kernel::current();
+        authentic(on_stack(kernel, data.len(), || kernel.open(&self.0, suffix, tag, data)))
     }
 }
 
 /// Encrypts `data` and gives its tag.
 pub(crate) fn seal(key: &[u8; KEY_LEN], nonce: &[u8; NONCE_LEN], data: &mut [u8]) -> [u8; TAG_LEN] {
     let (prefix, suffix) = split(nonce);
-    wiped::<STACK, _>(|| {
-        let mut subkey = Subkey(Zeroizing::new([0; KEY_LEN]));
-        subkey.derive(key, &prefix);
-        subkey.encrypt(&suffix, data)
-    })
+    let kernel = Kernel::current();
+    on_stack(kernel, data.len(), || kernel.derive_seal(key, &prefix, &suffix, data))
 }
 
 /// Decrypts `data` if its tag is right, else leaves it as it is.
@@ -112,11 +76,23 @@ pub(crate) fn open(
     data: &mut [u8],
 ) -> Result<()> {
     let (prefix, suffix) = split(nonce);
-    wiped::<STACK, _>(|| {
-        let mut subkey = Subkey(Zeroizing::new([0; KEY_LEN]));
-        subkey.derive(key, &prefix);
-        subkey.decrypt(&suffix, tag, data)
-    })
+    let kernel = Kernel::current();
+    authentic(on_stack(kernel, data.len(), || {
+        kernel.derive_open(key, &prefix, &suffix, tag, data)
+    }))
+}
+
+const fn authentic(right: bool) -> Result<()> {
+    if right { Ok(()) } else { Err(Error::Unauthentic) }
+}
+
+/// Runs `call`, for a message of `len` bytes, and overwrites the stack that it may have used.
+#[inline(always)]
+fn on_stack<T>(kernel: Kernel, len: usize, call: impl FnOnce() -> T) -> T {
+    match kernel.stack(len) {
+        Stack::Little => wiped::<LITTLE, _>(call),
+        Stack::Much => wiped::<MUCH, _>(call),
+    }
 }
 
 fn split(nonce: &[u8; NONCE_LEN]) -> ([u8; PREFIX_LEN], [u8; SUFFIX_LEN]) {

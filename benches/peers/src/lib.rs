@@ -75,7 +75,7 @@ impl Peer for Nodeseal {
     }
 
     fn kernel(&self) -> Option<&'static str> {
-        Some("portable")
+        Some(hazmat::kernel())
     }
 
     fn seal(&self, nonce: &[u8; NONCE_LEN], _: &[u8], target: &mut [u8]) -> [u8; TAG_LEN] {

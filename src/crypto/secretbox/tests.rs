@@ -1,3 +1,6 @@
+use salsa20::Salsa20;
+use salsa20::cipher::{KeyIvInit, StreamCipher};
+
 use super::*;
 use crate::crypto::testing::{Sealer, cases, pattern, run};
 

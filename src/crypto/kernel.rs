@@ -1,0 +1,180 @@
+//! The kernels of XSalsa20-Poly1305, and which of them this processor runs.
+//!
+//! | kernel | needs | Salsa20 | Poly1305 |
+//! |---|---|---|---|
+//! | `avx512` | AVX-512 F, BW, VL, IFMA | 4 or 8 blocks by diagonals; 16 by lanes | eight blocks by lanes |
+//! | `portable` | nothing | crate `salsa20` | crate `poly1305` |
+//!
+//! A kernel with vectors is a set of functions that need processor features. Its value in [`Kernel`]
+//! is made only where those were found, and is the one way to call them.
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod memory;
+#[cfg(target_arch = "x86_64")]
+mod poly64;
+mod portable;
+#[cfg(target_arch = "x86_64")]
+mod vector;
+#[cfg(target_arch = "x86_64")]
+mod words;
+
+use std::sync::OnceLock;
+
+use super::TAG_LEN;
+#[cfg(target_arch = "x86_64")]
+use vector::Avx512;
+
+/// Where the blocks of one pass stand, each in its stream: the words of nonce and counter.
+#[cfg(target_arch = "x86_64")]
+#[derive(Clone, Copy)]
+struct Places<const N: usize> {
+    n0: [u32; N],
+    n1: [u32; N],
+    c0: [u32; N],
+    c1: [u32; N],
+}
+
+/// One way to compute the box.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kernel {
+    #[cfg(target_arch = "x86_64")]
+    Avx512(Avx512),
+    Portable,
+}
+
+/// How much stack a call needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Stack {
+    /// Next to nothing: secrets stay in registers.
+    Little,
+    /// A few frames with buffers.
+    Much,
+}
+
+/// Runs a function of the chosen kernel.
+macro_rules! dispatch {
+    ($kernel:ident, $call:ident($($argument:expr),*)) => {
+        match $kernel {
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx512(kernel) => kernel.$call($($argument),*),
+            Kernel::Portable => portable::$call($($argument),*),
+        }
+    };
+}
+
+impl Kernel {
+    /// The fastest that the processor can run.
+    #[inline]
+    pub(crate) fn current() -> Self {
+        static CURRENT: OnceLock<Kernel> = OnceLock::new();
+        #[cfg(any(test, fuzzing))]
+        if let Some(forced) = force::get() {
+            return forced;
+        }
+        *CURRENT.get_or_init(|| Self::available().next().unwrap_or(Self::Portable))
+    }
+
+    /// Those that the processor can run, fastest first.
+    pub(crate) fn available() -> impl Iterator<Item = Self> {
+        #[cfg(target_arch = "x86_64")]
+        let vector = Avx512::detect().map(Self::Avx512).into_iter();
+        #[cfg(not(target_arch = "x86_64"))]
+        let vector = core::iter::empty();
+        vector.chain([Self::Portable])
+    }
+
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) => "avx512",
+            Self::Portable => "portable",
+        }
+    }
+
+    /// How much stack a call needs for a message of `len` bytes.
+    pub(crate) const fn stack(self, len: usize) -> Stack {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) if len <= avx512::MEDIUM => Stack::Little,
+            _ => Stack::Much,
+        }
+    }
+
+    /// `HSalsa20(key, input)`.
+    pub(crate) fn derive(self, key: &[u8; 32], input: &[u8; 16], out: &mut [u8; 32]) {
+        dispatch!(self, derive(key, input, out));
+    }
+
+    /// Encrypts `data` under a subkey and gives its tag.
+    pub(crate) fn seal(self, key: &[u8; 32], suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN] {
+        dispatch!(self, seal(key, suffix, data))
+    }
+
+    /// Decrypts `data` under a subkey if its tag is right, and tells whether it is.
+    pub(crate) fn open(
+        self,
+        key: &[u8; 32],
+        suffix: &[u8; 8],
+        tag: &[u8; TAG_LEN],
+        data: &mut [u8],
+    ) -> bool {
+        dispatch!(self, open(key, suffix, tag, data))
+    }
+
+    /// As [`Kernel::seal`], under the subkey of `key` and `prefix`.
+    pub(crate) fn derive_seal(
+        self,
+        key: &[u8; 32],
+        prefix: &[u8; 16],
+        suffix: &[u8; 8],
+        data: &mut [u8],
+    ) -> [u8; TAG_LEN] {
+        dispatch!(self, derive_seal(key, prefix, suffix, data))
+    }
+
+    /// As [`Kernel::open`], under the subkey of `key` and `prefix`.
+    pub(crate) fn derive_open(
+        self,
+        key: &[u8; 32],
+        prefix: &[u8; 16],
+        suffix: &[u8; 8],
+        tag: &[u8; TAG_LEN],
+        data: &mut [u8],
+    ) -> bool {
+        dispatch!(self, derive_open(key, prefix, suffix, tag, data))
+    }
+}
+
+/// Makes one thread use a given kernel.
+#[cfg(any(test, fuzzing))]
+pub(crate) mod force {
+    use core::cell::Cell;
+
+    use super::Kernel;
+
+    std::thread_local! {
+        static FORCED: Cell<Option<Kernel>> = const { Cell::new(None) };
+    }
+
+    pub(super) fn get() -> Option<Kernel> {
+        FORCED.get()
+    }
+
+    /// Runs `call` on `kernel`.
+    pub(crate) fn on<T>(kernel: Kernel, call: impl FnOnce() -> T) -> T {
+        /// Also a panic ends it.
+        struct Restore(Option<Kernel>);
+        impl Drop for Restore {
+            fn drop(&mut self) {
+                FORCED.set(self.0);
+            }
+        }
+        let _restore = Restore(FORCED.replace(Some(kernel)));
+        call()
+    }
+}
+
+#[cfg(test)]
+mod tests;

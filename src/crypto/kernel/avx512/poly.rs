@@ -1,0 +1,205 @@
+//! Poly1305 with the 52-bit multiplier, eight blocks at once.
+//!
+//! Numbers are `x0 + x1·2⁴⁴ + x2·2⁸⁸`, one limb a vector, one block a lane. As `2¹³² ≡ 20`,
+//!
+//! ```text
+//! d0 = h0·r0 + 20·(h1·r2 + h2·r1)
+//! d1 = h0·r1 + h1·r0 + 20·h2·r2
+//! d2 = h0·r2 + h1·r1 + h2·r0
+//! ```
+//!
+//! A product comes as its low 52 bits and the rest, which stands at 2⁵² = 2⁴⁴·2⁸: it goes, eight bits
+//! up, into the limb above. Limbs are below 2⁴⁷ where a product begins (a carried limb and a block),
+//! `20·r` below 2⁴⁹, so all are in the multiplier's reach and sums below 2⁶⁴.
+//!
+//! Lane `i` takes every eighth block: `h ← h·r⁸ + m`. At the end each lane is multiplied by the power
+//! of `r` that is due to its block, and the lanes are added. Two such chains, 128 bytes apart and in
+//! steps of `r¹⁶`, hide the multiplier's latency.
+
+use core::arch::x86_64::*;
+
+use crate::crypto::kernel::memory::load512;
+use crate::crypto::kernel::poly64::{Poly64, fold, halves};
+
+const LIMB: u64 = (1 << 44) - 1;
+const TOP: u64 = (1 << 42) - 1;
+
+#[derive(Clone, Copy)]
+struct Limbs([__m512i; 3]);
+
+/// A factor, with its limbs 1 and 2 times twenty.
+#[derive(Clone, Copy)]
+struct Factor {
+    r: [__m512i; 3],
+    s: [__m512i; 2],
+}
+
+/// The powers of one key. Wiped by [`Powers::wipe`].
+pub(super) struct Powers {
+    /// `r⁸` … `r`, each in the lane of its block.
+    last: Factor,
+    r8: Factor,
+    r16: Factor,
+}
+
+impl Limbs {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+    fn factor(self) -> Factor {
+        let Self([_, r1, r2]) = self;
+        let s = [r1, r2].map(|r| {
+            _mm512_add_epi64(_mm512_slli_epi64::<4>(r), _mm512_slli_epi64::<2>(r))
+        });
+        Factor { r: self.0, s }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+    fn times(self, by: &Factor) -> Self {
+        let (Self([h0, h1, h2]), Factor { r: [r0, r1, r2], s: [s1, s2] }) = (self, *by);
+        let zero = _mm512_setzero_si512();
+        let low = |sum, x, y| _mm512_madd52lo_epu64(sum, x, y);
+        let high = |sum, x, y| _mm512_madd52hi_epu64(sum, x, y);
+        let d0 = low(low(low(zero, h0, r0), h1, s2), h2, s1);
+        let d1 = low(low(low(zero, h0, r1), h1, r0), h2, s2);
+        let d2 = low(low(low(zero, h0, r2), h1, r1), h2, r0);
+        let e0 = high(high(high(zero, h0, r0), h1, s2), h2, s1);
+        let e1 = high(high(high(zero, h0, r1), h1, r0), h2, s2);
+        let e2 = high(high(high(zero, h0, r2), h1, r1), h2, r0);
+        let d1 = _mm512_add_epi64(d1, _mm512_slli_epi64::<8>(e0));
+        let d2 = _mm512_add_epi64(d2, _mm512_slli_epi64::<8>(e1));
+        Self::carried(d0, d1, d2, _mm512_slli_epi64::<10>(e2))
+    }
+
+    /// Carries; `over` counts 2¹³⁰.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+    fn carried(d0: __m512i, d1: __m512i, d2: __m512i, over: __m512i) -> Self {
+        let limb = _mm512_set1_epi64(LIMB.cast_signed());
+        let top = _mm512_set1_epi64(TOP.cast_signed());
+        let d1 = _mm512_add_epi64(d1, _mm512_srli_epi64::<44>(d0));
+        let d2 = _mm512_add_epi64(d2, _mm512_srli_epi64::<44>(d1));
+        let over = _mm512_add_epi64(over, _mm512_srli_epi64::<42>(d2));
+        let five = _mm512_add_epi64(over, _mm512_slli_epi64::<2>(over));
+        let h0 = _mm512_add_epi64(_mm512_and_si512(d0, limb), five);
+        let h1 = _mm512_add_epi64(_mm512_and_si512(d1, limb), _mm512_srli_epi64::<44>(h0));
+        Self([_mm512_and_si512(h0, limb), h1, _mm512_and_si512(d2, top)])
+    }
+
+    /// Eight blocks, in the order 0, 4, 1, 5, 2, 6, 3, 7.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+    fn load(data: &[u8; 128]) -> Self {
+        let (first, second) = match data.as_chunks::<64>().0 {
+            [first, second] => (load512(first), load512(second)),
+            _ => (_mm512_setzero_si512(), _mm512_setzero_si512()),
+        };
+        let limb = _mm512_set1_epi64(LIMB.cast_signed());
+        let low = _mm512_unpacklo_epi64(first, second);
+        let high = _mm512_unpackhi_epi64(first, second);
+        let middle = _mm512_or_si512(_mm512_srli_epi64::<44>(low), _mm512_slli_epi64::<20>(high));
+        let top = _mm512_srli_epi64::<24>(high);
+        Self([
+            _mm512_and_si512(low, limb),
+            _mm512_and_si512(middle, limb),
+            _mm512_or_si512(top, _mm512_set1_epi64(1 << 40)),
+        ])
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+    fn plus(self, other: Self) -> Self {
+        let (Self([a0, a1, a2]), Self([b0, b1, b2])) = (self, other);
+        Self([_mm512_add_epi64(a0, b0), _mm512_add_epi64(a1, b1), _mm512_add_epi64(a2, b2)])
+    }
+
+    /// The lanes of `mask` from `other`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+    fn blend(self, mask: __mmask8, other: Self) -> Self {
+        let (Self([a0, a1, a2]), Self([b0, b1, b2])) = (self, other);
+        Self([
+            _mm512_mask_blend_epi64(mask, a0, b0),
+            _mm512_mask_blend_epi64(mask, a1, b1),
+            _mm512_mask_blend_epi64(mask, a2, b2),
+        ])
+    }
+}
+
+impl Powers {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+    pub(super) fn new(r: [u64; 2]) -> Self {
+        let [l0, l1, l2] = limbs([r[0], r[1], 0]).map(|limb| _mm512_set1_epi64(limb.cast_signed()));
+        let r1 = Limbs([l0, l1, l2]);
+        let r2 = r1.times(&r1.factor());
+        let by2 = r2.factor();
+        let r4 = r2.times(&by2);
+        let by4 = r4.factor();
+        let r8 = r4.times(&by4);
+        let by8 = r8.factor();
+        // Block b is due 8 - b factors. 7 - b in binary, with the lanes' order: 111, 011, 110, 010,
+        // 101, 001, 100, 000.
+        let last = r1.blend(0b0011_0011, r2);
+        let last = last.blend(0b0000_1111, last.times(&by2));
+        let last = last.blend(0b0101_0101, last.times(&by4));
+        Self { last: last.factor(), r8: by8, r16: r8.times(&by8).factor() }
+    }
+
+    /// Takes in as many blocks of `data` as come in eights, and gives the rest back.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+    pub(super) fn update<'a>(&self, state: &mut Poly64, data: &'a [u8]) -> &'a [u8] {
+        let (eights, rest) = data.as_chunks::<128>();
+        let Some((first, eights)) = eights.split_first() else {
+            return data;
+        };
+        let [l0, l1, l2] = limbs(state.h).map(|limb| {
+            _mm512_zextsi128_si512(_mm_cvtsi64_si128(limb.cast_signed()))
+        });
+        let mut h = Limbs::load(first).plus(Limbs([l0, l1, l2]));
+        let mut eights = eights;
+        if let Some((second, more)) = eights.split_first() {
+            let mut other = Limbs::load(second);
+            let (pairs, odd) = more.as_chunks::<2>();
+            for [first, second] in pairs {
+                h = h.times(&self.r16).plus(Limbs::load(first));
+                other = other.times(&self.r16).plus(Limbs::load(second));
+            }
+            h = h.times(&self.r8).plus(other);
+            eights = odd;
+        }
+        for eight in eights {
+            h = h.times(&self.r8).plus(Limbs::load(eight));
+        }
+        let Limbs(sums) = h.times(&self.last);
+        state.h = joined(sums.map(|limb| _mm512_reduce_add_epi64(limb).cast_unsigned()));
+        rest
+    }
+
+    /// Overwrites the powers.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+    pub(super) fn wipe(&mut self) {
+        use zeroize::Zeroize;
+        for factor in [&mut self.last, &mut self.r8, &mut self.r16] {
+            factor.r.zeroize();
+            factor.s.zeroize();
+        }
+    }
+}
+
+/// The limbs of a number in words.
+#[inline]
+fn limbs([h0, h1, h2]: [u64; 3]) -> [u64; 3] {
+    [h0 & LIMB, (h0 >> 44 | h1 << 20) & LIMB, h1 >> 24 | h2 << 40]
+}
+
+/// The words of a number in limbs below 2⁵⁰.
+#[inline]
+fn joined([l0, l1, l2]: [u64; 3]) -> [u64; 3] {
+    let low = u128::from(l0) + (u128::from(l1) << 44);
+    let (low, carry) = low.overflowing_add(u128::from(l2 & ((1 << 40) - 1)) << 88);
+    let [h0, h1] = halves(low);
+    fold([h0, h1, (l2 >> 40) + u64::from(carry)])
+}

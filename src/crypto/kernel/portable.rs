@@ -1,0 +1,73 @@
+//! The kernel for every processor: the crates `salsa20` and `poly1305`.
+
+use poly1305::Poly1305;
+use poly1305::universal_hash::KeyInit;
+use salsa20::cipher::consts::U10;
+use salsa20::cipher::{KeyIvInit, StreamCipher};
+use salsa20::{Salsa20, hsalsa};
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, Zeroizing};
+
+use crate::crypto::TAG_LEN;
+
+/// Derives `HSalsa20(key, input)`.
+pub(super) fn derive(key: &[u8; 32], input: &[u8; 16], out: &mut [u8; 32]) {
+    let mut derived = hsalsa::<U10>(key.into(), input.into());
+    out.copy_from_slice(&derived);
+    derived.zeroize();
+}
+
+/// Seals `data` under a subkey.
+pub(super) fn seal(key: &[u8; 32], suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN] {
+    let (mut stream, authenticator) = start(key, suffix);
+    stream.apply_keystream(data);
+    authenticator.compute_unpadded(data).into()
+}
+
+/// Opens `data` under a subkey, if the tag is right.
+pub(super) fn open(
+    key: &[u8; 32],
+    suffix: &[u8; 8],
+    tag: &[u8; TAG_LEN],
+    data: &mut [u8],
+) -> bool {
+    let (mut stream, authenticator) = start(key, suffix);
+    let right = authenticator.compute_unpadded(data).ct_eq(tag.as_slice()).into();
+    if right {
+        stream.apply_keystream(data);
+    }
+    right
+}
+
+/// The stream from the 33rd byte on, and the authenticator whose key the first 32 are.
+fn start(key: &[u8; 32], suffix: &[u8; 8]) -> (Salsa20, Poly1305) {
+    let mut stream = Salsa20::new(key.into(), suffix.into());
+    let mut key = Zeroizing::new([0; 32]);
+    stream.apply_keystream(&mut *key);
+    (stream, Poly1305::new((&*key).into()))
+}
+
+/// Seals `data` under the subkey of `key` and `prefix`.
+pub(super) fn derive_seal(
+    key: &[u8; 32],
+    prefix: &[u8; 16],
+    suffix: &[u8; 8],
+    data: &mut [u8],
+) -> [u8; TAG_LEN] {
+    let mut subkey = Zeroizing::new([0; 32]);
+    derive(key, prefix, &mut subkey);
+    seal(&subkey, suffix, data)
+}
+
+/// As [`open`], under the subkey of `key` and `prefix`.
+pub(super) fn derive_open(
+    key: &[u8; 32],
+    prefix: &[u8; 16],
+    suffix: &[u8; 8],
+    tag: &[u8; TAG_LEN],
+    data: &mut [u8],
+) -> bool {
+    let mut subkey = Zeroizing::new([0; 32]);
+    derive(key, prefix, &mut subkey);
+    open(&subkey, suffix, tag, data)
+}

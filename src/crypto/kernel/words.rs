@@ -1,0 +1,82 @@
+//! Salsa20's matrix in words, and one block of it on ordinary integers.
+
+use zeroize::Zeroize;
+
+/// "expand 32-byte k"
+pub(super) const CONSTANTS: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574];
+
+/// The words of a key.
+#[inline(always)]
+pub(super) fn key_words(key: &[u8; 32]) -> [u32; 8] {
+    let mut words = [0; 8];
+    for (word, bytes) in words.iter_mut().zip(key.as_chunks::<4>().0) {
+        *word = u32::from_le_bytes(*bytes);
+    }
+    words
+}
+
+/// The low and the high word.
+#[inline(always)]
+#[expect(clippy::cast_possible_truncation, reason = "the low word is meant")]
+pub(super) const fn split(x: u64) -> [u32; 2] {
+    [x as u32, (x >> 32) as u32]
+}
+
+/// A block while its rounds run beside those of other blocks in vectors.
+pub(super) struct Block {
+    start: [u32; 16],
+    x: [u32; 16],
+}
+
+impl Block {
+    /// Block 0.
+    #[inline(always)]
+    pub(super) fn new(key: &[u8; 32], suffix: &[u8; 8]) -> Self {
+        let [x0, x1, x2, x3] = CONSTANTS;
+        let [k0, k1, k2, k3, k4, k5, k6, k7] = key_words(key);
+        let [n0, n1] = split(u64::from_le_bytes(*suffix));
+        let start = [x0, k0, k1, k2, k3, x1, n0, n1, 0, 0, x2, k4, k5, k6, k7, x3];
+        Self { start, x: start }
+    }
+
+    #[inline(always)]
+    fn quarter(&mut self, a: usize, b: usize, c: usize, d: usize) {
+        let x = &mut self.x;
+        x[b] ^= x[a].wrapping_add(x[d]).rotate_left(7);
+        x[c] ^= x[b].wrapping_add(x[a]).rotate_left(9);
+        x[d] ^= x[c].wrapping_add(x[b]).rotate_left(13);
+        x[a] ^= x[d].wrapping_add(x[c]).rotate_left(18);
+    }
+
+    /// One of ten.
+    #[inline(always)]
+    pub(super) fn double_round(&mut self) {
+        self.quarter(0, 4, 8, 12);
+        self.quarter(5, 9, 13, 1);
+        self.quarter(10, 14, 2, 6);
+        self.quarter(15, 3, 7, 11);
+        self.quarter(0, 1, 2, 3);
+        self.quarter(5, 6, 7, 4);
+        self.quarter(10, 11, 8, 9);
+        self.quarter(15, 12, 13, 14);
+    }
+
+    /// The block's bytes.
+    #[inline(always)]
+    pub(super) fn finish(mut self, out: &mut [u8; 64]) {
+        let words = self.x.iter().zip(&self.start);
+        for (out, (x, start)) in out.as_chunks_mut::<4>().0.iter_mut().zip(words) {
+            *out = x.wrapping_add(*start).to_le_bytes();
+        }
+        self.x.zeroize();
+        self.start.zeroize();
+    }
+}
+
+/// XORs `stream` into `data`, which is no longer.
+#[inline(always)]
+pub(super) fn xor(data: &mut [u8], stream: &[u8]) {
+    for (byte, stream) in data.iter_mut().zip(stream) {
+        *byte ^= stream;
+    }
+}
