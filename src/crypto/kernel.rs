@@ -11,6 +11,8 @@
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
+mod many;
+#[cfg(target_arch = "x86_64")]
 mod memory;
 #[cfg(target_arch = "x86_64")]
 mod poly64;
@@ -25,6 +27,17 @@ use std::sync::OnceLock;
 use super::TAG_LEN;
 #[cfg(target_arch = "x86_64")]
 use vector::Avx512;
+
+/// One message of a batch.
+#[derive(Default)]
+pub(crate) struct Message<'a> {
+    /// The nonce's second part.
+    pub(crate) suffix: [u8; 8],
+    /// The tag, and after it the text.
+    pub(crate) sealed: &'a mut [u8],
+    /// Whether it was sealed, or opened: what is shorter than a tag, or has a wrong one, is not.
+    pub(crate) right: bool,
+}
 
 /// Where the blocks of one pass stand, each in its stream: the words of nonce and counter.
 #[cfg(target_arch = "x86_64")]
@@ -144,6 +157,16 @@ impl Kernel {
         data: &mut [u8],
     ) -> bool {
         dispatch!(self, derive_open(key, prefix, suffix, tag, data))
+    }
+
+    /// As [`Kernel::seal`], for each of `messages`.
+    pub(crate) fn seal_many(self, key: &[u8; 32], messages: &mut [Message<'_>]) {
+        dispatch!(self, seal_many(key, messages));
+    }
+
+    /// As [`Kernel::open`], for each of `messages`.
+    pub(crate) fn open_many(self, key: &[u8; 32], messages: &mut [Message<'_>]) {
+        dispatch!(self, open_many(key, messages));
     }
 }
 

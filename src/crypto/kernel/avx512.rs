@@ -11,12 +11,12 @@ use zeroize::Zeroizing;
 
 use self::poly::Powers;
 use self::rows::Key;
+use super::many::LANES;
 use super::memory::{load_part, load512, store_part, store512};
 use super::poly64::{Poly64, halves};
-use super::words::xor;
+use super::words::{Blocks, xor};
 use crate::crypto::TAG_LEN;
 
-pub(super) use self::lanes::LANES;
 pub(super) use self::lanes::{at, stream};
 
 /// Up to which length a message is encrypted with four blocks of diagonals, in bytes.
@@ -24,7 +24,7 @@ const SHORT: usize = 4 * 64 - 32;
 /// The same with eight blocks.
 pub(super) const MEDIUM: usize = 8 * 64 - 32;
 /// From which length on the powers of `r` are worth their price, in bytes.
-const WIDE: usize = 384;
+pub(super) const WIDE: usize = 384;
 /// How much is encrypted before it is authenticated, in bytes: stays in the first cache.
 const PIECE: usize = 16 << 10;
 
@@ -135,15 +135,15 @@ fn open_rows<const N: usize>(
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
 fn seal_long(key: &[u8; 32], suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN] {
-    let mut first = Zeroizing::new([0; 64]);
-    let mut blocks = Zeroizing::new([[0; 64]; LANES]);
-    lanes::first(key, suffix, &mut first, &mut blocks);
-    let (mut poly, stream) = split(&first);
-    let mut powers = Powers::new(poly.r);
+    let mut first = Blocks::<1>::new();
+    let mut blocks = Blocks::new();
+    lanes::first(key, suffix, &mut first.0[0], &mut blocks.0);
+    let (mut poly, stream) = split(&first.0[0]);
+    let powers = Powers::new(poly.r);
     let (head, body) = data.split_at_mut(32);
     xor(head, stream);
     let (near, _) = body.split_at_mut(body.len().min(64 * LANES));
-    xor(near, blocks.as_flattened());
+    xor(near, blocks.0.as_flattened());
     drop(blocks);
     // What was encrypted is authenticated up to a whole number of eight blocks.
     let (mut done, mut counter, len) = (32 + near.len(), 17, data.len());
@@ -168,16 +168,16 @@ fn seal_long(key: &[u8; 32], suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN]
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
 fn open_long(key: &[u8; 32], suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: &mut [u8]) -> bool {
-    let mut first = Zeroizing::new([0; 64]);
-    let mut blocks = Zeroizing::new([[0; 64]; LANES]);
-    lanes::first(key, suffix, &mut first, &mut blocks);
-    let (poly, stream) = split(&first);
+    let mut first = Blocks::<1>::new();
+    let mut blocks = Blocks::new();
+    lanes::first(key, suffix, &mut first.0[0], &mut blocks.0);
+    let (poly, stream) = split(&first.0[0]);
     let right = equal(tag, authenticate(poly, data));
     if right {
         let (head, body) = data.split_at_mut(32);
         xor(head, stream);
         let (near, far) = body.split_at_mut(body.len().min(64 * LANES));
-        xor(near, blocks.as_flattened());
+        xor(near, blocks.0.as_flattened());
         lanes::stream(key, suffix, 17, far);
     }
     right
@@ -188,7 +188,7 @@ fn open_long(key: &[u8; 32], suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: &mut [
 fn authenticate(mut poly: Poly64, data: &[u8]) -> [u8; TAG_LEN] {
     let mut rest = data;
     if data.len() >= WIDE {
-        let mut powers = Powers::new(poly.r);
+        let powers = Powers::new(poly.r);
         rest = powers.update(&mut poly, rest);
         powers.wipe();
     }

@@ -13,14 +13,14 @@
 //! with products below 2¹²⁵, so that sums of three fit. `h2` is at most 4 wherever a block begins, and 7
 //! with the block's own bit and the carries: `h2·s1` fits a word.
 
-use zeroize::Zeroize;
+use zeroize::optimization_barrier;
 
 use crate::crypto::TAG_LEN;
 
 /// The bits that `r` may have.
 const CLAMP: u128 = 0x0fff_fffc_0fff_fffc_0fff_fffc_0fff_ffff;
 
-/// The state of one authenticator. Wiped when it is finished.
+/// The state of one authenticator. Wiped when dropped.
 pub(super) struct Poly64 {
     pub(super) r: [u64; 2],
     s1: u64,
@@ -78,23 +78,21 @@ impl Poly64 {
 
     /// The tag.
     #[inline(always)]
-    pub(super) fn finish(mut self) -> [u8; TAG_LEN] {
+    pub(super) fn finish(self) -> [u8; TAG_LEN] {
         // Folded once more h is below 2¹³⁰, and p = 2¹³⁰ - 5 must come off exactly if h + 5 ≥ 2¹³⁰.
         let [h0, h1, h2] = fold(self.h);
         let h = u128::from(h0) | u128::from(h1) << 64;
         let (reduced, carry) = h.overflowing_add(5);
         let choose = u128::from((h2 + u64::from(carry)) >> 2).wrapping_neg();
-        let tag = (h ^ ((h ^ reduced) & choose)).wrapping_add(self.pad).to_le_bytes();
-        self.wipe();
-        tag
+        (h ^ ((h ^ reduced) & choose)).wrapping_add(self.pad).to_le_bytes()
     }
+}
 
+impl Drop for Poly64 {
     #[inline(always)]
-    fn wipe(&mut self) {
-        self.r.zeroize();
-        self.s1.zeroize();
-        self.h.zeroize();
-        self.pad.zeroize();
+    fn drop(&mut self) {
+        (self.r, self.s1, self.h, self.pad) = ([0; 2], 0, [0; 3], 0);
+        optimization_barrier(self);
     }
 }
 

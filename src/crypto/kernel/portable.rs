@@ -8,6 +8,7 @@ use salsa20::{Salsa20, hsalsa};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
+use super::Message;
 use crate::crypto::TAG_LEN;
 
 /// Derives `HSalsa20(key, input)`.
@@ -70,4 +71,25 @@ pub(super) fn derive_open(
     let mut subkey = Zeroizing::new([0; 32]);
     derive(key, prefix, &mut subkey);
     open(&subkey, suffix, tag, data)
+}
+
+/// Seals each of `messages`.
+pub(super) fn seal_many(key: &[u8; 32], messages: &mut [Message<'_>]) {
+    for message in messages {
+        let parts = message.sealed.split_first_chunk_mut();
+        message.right = parts.is_some();
+        if let Some((tag, text)) = parts {
+            *tag = seal(key, &message.suffix, text);
+        }
+    }
+}
+
+/// Opens each of `messages`.
+pub(super) fn open_many(key: &[u8; 32], messages: &mut [Message<'_>]) {
+    for message in messages {
+        message.right = match message.sealed.split_first_chunk_mut() {
+            Some((tag, text)) => open(key, &message.suffix, tag, text),
+            None => false,
+        };
+    }
 }

@@ -48,3 +48,76 @@ fn every_length_agrees() {
         }
     }
 }
+
+/// The messages of a batch, with lengths from `lens`.
+fn batch(seed: usize, lens: &[usize]) -> Vec<([u8; 8], Vec<u8>)> {
+    let message = |(i, len): (usize, &usize)| (array(seed + 8 * i), pattern(16 + i + len)[i..].to_vec());
+    lens.iter().enumerate().map(message).collect()
+}
+
+fn messages(batch: &mut [([u8; 8], Vec<u8>)]) -> Vec<Message<'_>> {
+    let parts = batch.iter_mut().map(|(suffix, sealed)| (*suffix, sealed));
+    parts.map(|(suffix, sealed)| Message { suffix, sealed, right: false }).collect()
+}
+
+#[track_caller]
+fn batch_agrees(kernel: Kernel, seed: usize, lens: &[usize]) {
+    let key = array(seed);
+    let plain = batch(seed, lens);
+    let mut expected = plain.clone();
+    let mut parts = messages(&mut expected);
+    Kernel::Portable.seal_many(&key, &mut parts);
+    assert!(parts.iter().all(|message| message.right));
+
+    let mut data = plain.clone();
+    let mut parts = messages(&mut data);
+    kernel.seal_many(&key, &mut parts);
+    assert!(parts.iter().all(|message| message.right));
+    assert!(data == expected, "{lens:?}");
+
+    // Each third one is damaged, somewhere.
+    for (i, (_, sealed)) in data.iter_mut().enumerate().filter(|(i, _)| i % 3 == seed % 3) {
+        let at = (seed * 7 + i * 31) % sealed.len();
+        sealed[at] ^= 1 << (i % 8);
+    }
+    let damaged = data.clone();
+    let mut parts = messages(&mut data);
+    kernel.open_many(&key, &mut parts);
+    for (i, message) in parts.iter().enumerate() {
+        assert_eq!(message.right, i % 3 != seed % 3, "{lens:?}");
+        match message.right {
+            true => assert!(message.sealed[16..] == plain[i].1[16..], "{lens:?}"),
+            false => assert!(message.sealed == damaged[i].1, "{lens:?}"),
+        }
+    }
+}
+
+#[test]
+fn batches_agree() {
+    for kernel in Kernel::available() {
+        batch_agrees(kernel, 0, &[]);
+        for count in 1..40 {
+            for len in [0, 1, 31, 32, 33, 64, 95, 96, 97, 160, 700, 800, 992, 1024, 1056, 1057] {
+                batch_agrees(kernel, count + len, &vec![len; count]);
+            }
+        }
+        for seed in 0..300 {
+            let noise = pattern(seed + 40);
+            let lens: Vec<_> = noise[seed..].iter().map(|n| usize::from(*n).pow(3) / 9001).collect();
+            batch_agrees(kernel, seed, &lens);
+        }
+    }
+}
+
+#[test]
+fn what_is_shorter_than_a_tag_is_no_message() {
+    for kernel in Kernel::available() {
+        let mut data = vec![([1; 8], vec![5; 15]), ([2; 8], vec![6; 16])];
+        let mut parts = messages(&mut data);
+        kernel.seal_many(&[3; 32], &mut parts);
+        assert_eq!((parts[0].right, parts[1].right), (false, true));
+        kernel.open_many(&[3; 32], &mut parts);
+        assert_eq!((parts[0].right, parts[1].right), (false, true));
+        assert_eq!(data[0].1, [5; 15]);
+    }
+}

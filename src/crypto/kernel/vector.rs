@@ -1,7 +1,8 @@
 //! The way into the kernels that need processor features: a value proves that they are there.
 #![expect(unsafe_code, reason = "a function that needs processor features is unsafe to call")]
 
-use super::avx512;
+use super::many::{self, LANES, Lanes, Way};
+use super::{Message, Places, avx512};
 use crate::crypto::TAG_LEN;
 
 /// The processor has AVX-512 F, BW, VL and IFMA.
@@ -40,3 +41,48 @@ methods! { Avx512, avx512:
     fn derive_seal(key: &[u8; 32], prefix: &[u8; 16], suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN];
     fn derive_open(key: &[u8; 32], prefix: &[u8; 16], suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: &mut [u8]) -> bool;
 }
+
+/// Batches on a kernel of vectors.
+macro_rules! batches {
+    ($token:ident, $kernel:ident) => {
+        impl $token {
+            pub(super) fn seal_many(self, key: &[u8; 32], messages: &mut [Message<'_>]) {
+                many::run(self, Way::Seal, key, messages);
+            }
+
+            pub(super) fn open_many(self, key: &[u8; 32], messages: &mut [Message<'_>]) {
+                many::run(self, Way::Open, key, messages);
+            }
+        }
+
+        impl Lanes for $token {
+            const WIDE: usize = $kernel::WIDE;
+
+            #[inline]
+            fn at(
+                self,
+                key: &[u8; 32],
+                places: &Places<LANES>,
+                used: usize,
+                out: &mut [[u8; 64]; LANES],
+            ) {
+                // SAFETY: as in `methods`.
+                unsafe { $kernel::at(key, places, used, out) }
+            }
+
+            #[inline]
+            fn stream(self, key: &[u8; 32], suffix: &[u8; 8], counter: u64, data: &mut [u8]) {
+                // SAFETY: as in `methods`.
+                unsafe { $kernel::stream(key, suffix, counter, data) }
+            }
+
+            #[inline]
+            fn mac(self, key: &[u8; 32], data: &[u8]) -> [u8; TAG_LEN] {
+                // SAFETY: as in `methods`.
+                unsafe { $kernel::mac(key, data) }
+            }
+        }
+    };
+}
+
+batches!(Avx512, avx512);

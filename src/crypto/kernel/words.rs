@@ -1,6 +1,6 @@
 //! Salsa20's matrix in words, and one block of it on ordinary integers.
 
-use zeroize::Zeroize;
+use zeroize::optimization_barrier;
 
 /// "expand 32-byte k"
 pub(super) const CONSTANTS: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574];
@@ -68,15 +68,46 @@ impl Block {
         for (out, (x, start)) in out.as_chunks_mut::<4>().0.iter_mut().zip(words) {
             *out = x.wrapping_add(*start).to_le_bytes();
         }
-        self.x.zeroize();
-        self.start.zeroize();
+        (self.start, self.x) = ([0; 16], [0; 16]);
+        optimization_barrier(&self);
     }
 }
 
-/// XORs `stream` into `data`, which is no longer.
+/// XORs `stream` into `data`, as far as both go.
 #[inline(always)]
 pub(super) fn xor(data: &mut [u8], stream: &[u8]) {
     for (byte, stream) in data.iter_mut().zip(stream) {
         *byte ^= stream;
+    }
+}
+
+/// XORs a block into the beginning of `data`, as far as both go.
+#[inline(always)]
+pub(super) fn xor_block(data: &mut [u8], block: &[u8; 64]) {
+    match data.first_chunk_mut::<64>() {
+        Some(data) => {
+            for (byte, stream) in data.iter_mut().zip(block) {
+                *byte ^= stream;
+            }
+        }
+        None => xor(data, block),
+    }
+}
+
+/// Keystream in memory. Wiped when dropped, with wide stores: `zeroize` writes byte after byte.
+pub(super) struct Blocks<const N: usize>(pub(super) [[u8; 64]; N]);
+
+impl<const N: usize> Blocks<N> {
+    #[inline(always)]
+    pub(super) const fn new() -> Self {
+        Self([[0; 64]; N])
+    }
+}
+
+impl<const N: usize> Drop for Blocks<N> {
+    #[inline(always)]
+    fn drop(&mut self) {
+        self.0 = [[0; 64]; N];
+        optimization_barrier(self);
     }
 }

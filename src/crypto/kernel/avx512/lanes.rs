@@ -3,13 +3,11 @@
 use core::arch::x86_64::*;
 
 use crate::crypto::kernel::Places;
+use crate::crypto::kernel::many::LANES;
 use crate::crypto::kernel::memory::{
     load_part, load_words512, load512, store_part, store512,
 };
 use crate::crypto::kernel::words::{Block, CONSTANTS, key_words, split};
-
-/// How many blocks one pass makes.
-pub(in crate::crypto::kernel) const LANES: usize = 16;
 
 type Words = [__m512i; 16];
 
@@ -130,10 +128,15 @@ pub(in crate::crypto::kernel) fn stream(key: &[u8; 32], suffix: &[u8; 8], mut co
     }
 }
 
-/// The blocks at sixteen places.
+/// The blocks at sixteen places, however many are of use.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(in crate::crypto::kernel) fn at(key: &[u8; 32], places: &Places<LANES>, out: &mut [[u8; 64]; LANES]) {
+pub(in crate::crypto::kernel) fn at(
+    key: &[u8; 32],
+    places: &Places<LANES>,
+    _used: usize,
+    out: &mut [[u8; 64]; LANES],
+) {
     let [n0, n1, c0, c1] = [&places.n0, &places.n1, &places.c0, &places.c1].map(|w| load_words512(w));
     for (out, block) in out.iter_mut().zip(core(&start(key, [n0, n1], [c0, c1]))) {
         store512(out, block);

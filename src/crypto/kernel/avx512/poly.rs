@@ -18,6 +18,8 @@
 
 use core::arch::x86_64::*;
 
+use zeroize::optimization_barrier;
+
 use crate::crypto::kernel::memory::load512;
 use crate::crypto::kernel::poly64::{Poly64, fold, halves};
 
@@ -180,12 +182,10 @@ impl Powers {
     /// Overwrites the powers.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-    pub(super) fn wipe(&mut self) {
-        use zeroize::Zeroize;
-        for factor in [&mut self.last, &mut self.r8, &mut self.r16] {
-            factor.r.zeroize();
-            factor.s.zeroize();
-        }
+    pub(super) fn wipe(mut self) {
+        let none = Limbs([_mm512_setzero_si512(); 3]).factor();
+        self = Self { last: none, r8: none, r16: none };
+        optimization_barrier(&self);
     }
 }
 
