@@ -45,7 +45,7 @@ const MAX_META: usize = STREAM_HEADER_LEN - NAME_LEN - xchacha::OVERHEAD - FIXED
 
 /// Names a stream's content, whatever DEK its header is sealed under: 16 bytes derived from the
 /// content key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId([u8; 16]);
 
 impl StreamId {
@@ -59,6 +59,18 @@ impl StreamId {
     #[must_use]
     pub const fn to_bytes(self) -> [u8; 16] {
         self.0
+    }
+}
+
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StreamId({self})")
     }
 }
 

@@ -110,6 +110,9 @@ impl<W: Write + Seek> StreamWriter<W> {
     }
 
     fn seal_chunk(&mut self, last: bool) -> Result<()> {
+        // Until it is written whole, also if `out` panics: a chunk that is sealed already must not
+        // be taken for plaintext and sealed again.
+        self.failed = true;
         // Drawn here, where the plaintext is at hand.
         let prefix: [u8; PREFIX_LEN] = random::array()?;
         let chunk = self.chunk.expose_mut();
@@ -121,6 +124,7 @@ impl<W: Write + Seek> StreamWriter<W> {
         self.out.write_all(self.chunk.expose()).map_err(Error::Stream)?;
         self.chunk.cut_sealed(CHUNK_OVERHEAD);
         self.index += 1;
+        self.failed = false;
         Ok(())
     }
 }
@@ -132,12 +136,9 @@ impl<W: Write + Seek> Write for StreamWriter<W> {
         }
         // A full chunk is sealed only when more comes: the last one is sealed as the last.
         if self.chunk.len() == CHUNK_OVERHEAD + chunk_len() && !bytes.is_empty() {
-            self.seal_chunk(false).map_err(|error| {
-                self.failed = true;
-                match error {
-                    Error::Stream(source) => source,
-                    other => io::Error::other(other),
-                }
+            self.seal_chunk(false).map_err(|error| match error {
+                Error::Stream(source) => source,
+                other => io::Error::other(other),
             })?;
         }
         let room = CHUNK_OVERHEAD + chunk_len() - self.chunk.len();

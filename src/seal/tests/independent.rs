@@ -140,20 +140,17 @@ impl Node {
         self.xchacha_open(key, &Self::cell_aad(table, row), sealed)
     }
 
-    /// A whole stream. Its nonces are not random: a byte repeated, so that a stream can be golden.
-    pub(super) fn stream(&self, name: &str, plan: &Plan<'_>) -> Vec<u8> {
-        let mut head = plan.content.to_vec();
-        for number in [plan.index, plan.era, plan.plain.len() as u64] {
-            head.extend_from_slice(&number.to_le_bytes());
-        }
-        head.extend_from_slice(&plan.chunk_size.to_le_bytes());
-        head.extend_from_slice(&u16::try_from(plan.meta.len()).unwrap().to_le_bytes());
-        head.extend_from_slice(plan.meta);
+    /// The sealed header of a stream whose opened header is `head` and zeros.
+    pub(super) fn stream_header(&self, name: &str, mut head: Vec<u8>) -> Vec<u8> {
         head.resize(4096 - 49, 0);
         let aad = [&len64(name.as_bytes())[..], name.as_bytes()].concat();
         let key = self.key("nodeseal/v1/stream", 2);
-        let mut stream = self.name(2);
-        stream.extend(self.xchacha_seal(key, &aad, [0xa5; 24], &head));
+        [self.name(2), self.xchacha_seal(key, &aad, [0xa5; 24], &head)].concat()
+    }
+
+    /// A whole stream. Its nonces are not random, so that a stream can be golden.
+    pub(super) fn stream(&self, name: &str, plan: &Plan<'_>) -> Vec<u8> {
+        let mut stream = self.stream_header(name, plan.head());
         let mut chunks: Vec<&[u8]> = plan.plain.chunks(plan.chunk_size as usize).collect();
         if chunks.is_empty() {
             chunks.push(&[]);
@@ -200,4 +197,18 @@ pub(super) struct Plan<'a> {
     pub(super) chunk_size: u32,
     pub(super) meta: &'a [u8],
     pub(super) plain: &'a [u8],
+}
+
+impl Plan<'_> {
+    /// The header, opened, up to its zeros.
+    pub(super) fn head(&self) -> Vec<u8> {
+        let mut head = self.content.to_vec();
+        for number in [self.index, self.era, self.plain.len() as u64] {
+            head.extend_from_slice(&number.to_le_bytes());
+        }
+        head.extend_from_slice(&self.chunk_size.to_le_bytes());
+        head.extend_from_slice(&u16::try_from(self.meta.len()).unwrap().to_le_bytes());
+        head.extend_from_slice(self.meta);
+        head
+    }
 }

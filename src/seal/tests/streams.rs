@@ -87,6 +87,35 @@ fn a_stream_made_by_hand_opens_with_its_own_chunk_size() {
 }
 
 #[test]
+fn a_header_that_lies_is_damaged_before_anything_is_allocated_for_it() {
+    let keyring = keyring();
+    let by_hand = node(&keyring);
+    let plan =
+        Plan { content: [9; 32], index: 1, era: 1, chunk_size: 1024, meta: b"meta", plain: b"abc" };
+    let chunk = by_hand.stream("s", &plan)[HEAD..].to_vec();
+    let open = |head: Vec<u8>| {
+        let stream = [by_hand.stream_header("s", head), chunk.clone()].concat();
+        verdict(&keyring.streams(), "s", &stream)
+    };
+    let with = |at: usize, bytes: &[u8]| {
+        let mut head = plan.head();
+        head[at..at + bytes.len()].copy_from_slice(bytes);
+        head
+    };
+    open(plan.head()).unwrap();
+    for len in [0, 2, 4, 1024, 1 << 40, u64::MAX - 4096, u64::MAX] {
+        for size in [1024_u32, 64 << 10, 16 << 20] {
+            let head = with(48, &[&len.to_le_bytes()[..], &size.to_le_bytes()].concat());
+            assert!(matches!(open(head), Err(Error::Damaged { .. })), "{len} of {size}");
+        }
+    }
+    for len in [3982_u16, u16::MAX] {
+        let opened = open(with(60, &len.to_le_bytes()));
+        assert_eq!(opened.is_ok(), len <= 3985, "meta of {len}");
+    }
+}
+
+#[test]
 fn seeking_reads_what_a_slice_would() {
     let streams = keyring().streams();
     let plain = pattern(3 * CHUNK + 1234);
@@ -245,6 +274,40 @@ fn a_writer_that_fails_anywhere_leaves_nothing_that_opens() {
     assert!(finished);
 }
 
+/// Panics at its first chunk, and takes everything after that.
+struct Panicking(Cursor<Vec<u8>>, bool);
+
+impl Write for Panicking {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.0.position() != 0 && !core::mem::replace(&mut self.1, true) {
+            std::panic::resume_unwind(Box::new("the writer panicked"));
+        }
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for Panicking {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        self.0.seek(to)
+    }
+}
+
+#[test]
+fn a_chunk_that_is_sealed_is_not_sealed_again_as_plaintext() {
+    let streams = keyring().streams();
+    let file = Panicking(Cursor::new(Vec::new()), false);
+    let mut writer = streams.create("s", file).unwrap();
+    writer.write_all(&pattern(CHUNK)).unwrap();
+    let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| writer.write(b"more")));
+    assert!(panicked.is_err());
+    assert!(writer.write(b"more").is_err());
+    assert!(writer.finish(LogId::START, b"").is_err());
+}
+
 #[test]
 fn a_header_is_resealed_alone() {
     let keyring = keyring();
@@ -298,7 +361,10 @@ fn the_meta_has_a_limit_and_is_not_in_debug() {
     let stream = writer.finish(LogId::START, &longest).unwrap().0;
     let reader = streams.open("s", Cursor::new(stream.into_inner())).unwrap();
     assert_eq!(reader.info().meta, longest);
-    assert!(!format!("{reader:?}").contains("35"), "{reader:?}");
+    let info_id = format!("StreamId({})", reader.info().id);
+    assert_eq!(info_id.len(), 10 + 32);
+    let shown = format!("{reader:?}");
+    assert!(shown.contains("meta: 3985 bytes") && shown.contains(&info_id), "{shown}");
     let writer = streams.create("s", Cursor::new(Vec::new())).unwrap();
     let refused = writer.finish(LogId::START, &[0; 3986]).map(drop);
     assert!(matches!(refused, Err(Error::Misuse(crate::Misuse::TooLarge { .. }))));
