@@ -1,6 +1,8 @@
 //! What is on its way to the disk holds its DEK, until it is said to be durable or dropped.
 
 use std::io::{Cursor, Write};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
 use crate::{Misuse, Reason};
@@ -87,4 +89,49 @@ fn what_is_opened_needs_no_pin_and_a_dropped_dek_opens_nothing() {
     assert!(log.open_in_place(entry(1, 1), Era::NONE, &mut record.clone()).is_ok());
     keyring.sweep().unwrap().finish().unwrap();
     assert!(matches!(refused(&log, entry(1, 1), 0, &record), Error::UnknownDek(_)));
+}
+
+#[test]
+fn nothing_that_was_stored_loses_its_dek_while_others_seal() {
+    const RECORDS: u64 = 400;
+    let keyring = keyring();
+    let stored = Mutex::new(Vec::new());
+    let (done, rounds) = (AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|scope| {
+        for thread in 0..2 {
+            let (keyring, stored, done) = (&keyring, &stored, &done);
+            scope.spawn(move || {
+                let log = keyring.log("raft").unwrap();
+                for index in 0..RECORDS {
+                    let id = entry(index + 1, thread + 1);
+                    let mut record = vec![0; RECORD_OVERHEAD + 3];
+                    let in_flight = log.seal_in_place(id, Era::NONE, &mut record).unwrap();
+                    std::thread::yield_now();
+                    stored.lock().unwrap().push((id, record));
+                    in_flight.durable();
+                }
+                done.fetch_add(1, Ordering::Release);
+            });
+        }
+        let log = keyring.log("raft").unwrap();
+        while done.load(Ordering::Acquire) < 2 {
+            keyring.rotate_dek(Reason::Requested).unwrap();
+            let Ok(mut sweep) = keyring.sweep() else { continue };
+            for (id, record) in &mut *stored.lock().unwrap() {
+                if let Some(in_flight) = log.reseal(*id, Era::NONE, record).unwrap() {
+                    in_flight.durable();
+                }
+                sweep.see(record).unwrap();
+            }
+            sweep.finish().unwrap();
+            rounds.fetch_add(1, Ordering::Relaxed);
+        }
+    });
+    let log = keyring.log("raft").unwrap();
+    let mut stored = stored.into_inner().unwrap();
+    assert_eq!(stored.len(), 800);
+    for (id, record) in &mut stored {
+        assert_eq!(log.open_in_place(*id, Era::NONE, record).unwrap(), [0; 3]);
+    }
+    assert!(rounds.into_inner() > 0, "no sweep ended while others sealed");
 }
