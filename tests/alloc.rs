@@ -1,5 +1,6 @@
 //! What the paths that matter allocate: counted, in a test binary of its own.
 #![allow(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a test says that it failed by panicking")]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;

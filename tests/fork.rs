@@ -2,6 +2,7 @@
 //! batch twice, and repeats no nonce.
 #![cfg(unix)]
 #![allow(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a test says that it failed by panicking")]
 
 use std::collections::BTreeSet;
 use std::fs::File;

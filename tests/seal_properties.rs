@@ -1,4 +1,5 @@
 //! What holds for any plaintexts and any places.
+#![allow(clippy::unwrap_used, reason = "a test says that it failed by panicking")]
 
 use std::io::{Cursor, Read, Seek, SeekFrom, Write};
 use std::sync::{Arc, LazyLock};

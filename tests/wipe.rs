@@ -2,6 +2,7 @@
 //!
 //! Registers and stacks are not looked at; the library does not promise them either.
 #![allow(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a test says that it failed by panicking")]
 
 #[path = "wipe/by_hand.rs"]
 mod by_hand;

@@ -12,7 +12,7 @@ use nodeseal::{
 };
 
 use super::by_hand::{fact, forged, hkdf, keys_in_the_clear};
-use super::watch::{large_blocks, wiped};
+use super::watch::wiped;
 
 const KEY: [u8; 32] = *b"unlock key: 32 bytes of it, yes.";
 const OTHER_KEY: [u8; 32] = *b"another key, of 32 bytes as well";
@@ -168,10 +168,10 @@ fn a_passphrase_and_what_argon2_makes_of_it() {
     let costs = Costs::new(8 << 10, 1, 1).unwrap();
     let protector = Protector::unlock_key(&unlock_key(&KEY));
     let keyring = Keyring::create(dir, &me(), protector, &[]).unwrap();
-    wiped("adding one", &[("passphrase", words)], || {
+    let large = wiped("adding one", &[("passphrase", words)], || {
         keyring.add_passphrase(&passphrase(words), costs).unwrap();
     });
-    assert!(large_blocks() > 0, "Argon2's memory was not seen");
+    assert_eq!(large, 1, "Argon2's memory");
     drop(keyring);
 
     let text = std::fs::read_to_string(file(dir)).unwrap();
@@ -187,7 +187,7 @@ fn a_passphrase_and_what_argon2_makes_of_it() {
     );
     let secrets: [(&str, &[u8]); 4] =
         [("passphrase", words), ("stretched", &stretched), ("auth", &auth), ("scalar", &scalar)];
-    wiped("unlocking, with a wrong one first", &secrets, || {
+    let large = wiped("unlocking, with a wrong one first", &secrets, || {
         let Opened::Locked(locked) = Keyring::open(dir, &me(), LockPolicy::Locked).unwrap() else {
             panic!("not locked")
         };
@@ -198,7 +198,7 @@ fn a_passphrase_and_what_argon2_makes_of_it() {
         keyring.attach("tls", TLS).unwrap();
         keyring.remove_passphrases().unwrap();
     });
-    assert_eq!(large_blocks(), 2);
+    assert_eq!(large, 2, "Argon2's memory, twice");
     let long = words.repeat(40);
     wiped("one that is too long", &secrets, || {
         assert!(Passphrase::new(SecretBytes::from(&long[..])).is_err());

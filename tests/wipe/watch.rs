@@ -66,7 +66,7 @@ fn look(block: &[u8]) {
             continue;
         }
         if let Some(bytes) = block[at..].first_chunk::<WINDOW>() {
-            let here = u64::from_ne_bytes(*bytes);
+            let here = u64::from_le_bytes(*bytes);
             for (index, window) in WINDOWS[..count].iter().enumerate() {
                 if window.load(Ordering::Relaxed) == here {
                     FOUND.fetch_or(1 << index, Ordering::Relaxed);
@@ -81,14 +81,19 @@ static ONE: Mutex<()> = Mutex::new(());
 
 /// What was released unwiped while `run` ran, by name. Each secret is at least 8 bytes long, and
 /// two of its windows are looked for: where it begins and where it ends.
-pub(crate) fn leaks<'a>(secrets: &[(&'a str, &[u8])], run: impl FnOnce()) -> Vec<&'a str> {
+fn leaks<'a>(secrets: &[(&'a str, &[u8])], run: impl FnOnce()) -> Vec<&'a str> {
+    watched(secrets, run).0
+}
+
+/// The same, and how many large blocks were released.
+fn watched<'a>(secrets: &[(&'a str, &[u8])], run: impl FnOnce()) -> (Vec<&'a str>, usize) {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let mut names = Vec::new();
     for (name, secret) in secrets {
         for window in [secret.first_chunk::<WINDOW>(), secret.last_chunk::<WINDOW>()] {
             let window = window.unwrap();
             assert!(*window != [0; WINDOW], "{name} cannot be told from wiped memory");
-            WINDOWS[names.len()].store(u64::from_ne_bytes(*window), Ordering::Relaxed);
+            WINDOWS[names.len()].store(u64::from_le_bytes(*window), Ordering::Relaxed);
             BEGINS[usize::from(window[0])].store(true, Ordering::Relaxed);
             names.push(*name);
         }
@@ -108,18 +113,15 @@ pub(crate) fn leaks<'a>(secrets: &[(&'a str, &[u8])], run: impl FnOnce()) -> Vec
         found.push("a large block");
     }
     found.dedup();
-    found
+    (found, LARGE_SEEN.load(Ordering::Relaxed))
 }
 
-/// Asserts that nothing of `secrets` is released unwiped by `run`.
-pub(crate) fn wiped(scenario: &str, secrets: &[(&str, &[u8])], run: impl FnOnce()) {
-    let found = leaks(secrets, run);
+/// Asserts that nothing of `secrets` is released unwiped by `run`, and gives how many large blocks
+/// it released.
+pub(crate) fn wiped(scenario: &str, secrets: &[(&str, &[u8])], run: impl FnOnce()) -> usize {
+    let (found, large) = watched(secrets, run);
     assert!(found.is_empty(), "{scenario}: released unwiped: {found:?}");
-}
-
-/// How many large blocks were released in the last scenario.
-pub(crate) fn large_blocks() -> usize {
-    LARGE_SEEN.load(Ordering::Relaxed)
+    large
 }
 
 #[test]
