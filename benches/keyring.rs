@@ -1,4 +1,5 @@
 //! The key file, on a disk in memory, and the opening of a log as at start-up.
+#![allow(clippy::expect_used, missing_docs, reason = "a bench that fails may panic")]
 
 use std::hint::black_box;
 use std::sync::Arc;
