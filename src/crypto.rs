@@ -4,6 +4,9 @@ pub(crate) mod argon2id;
 pub(crate) mod hkdf;
 pub(crate) mod random;
 pub(crate) mod secretbox;
+pub(crate) mod stack;
+#[cfg(test)]
+pub(crate) mod testing;
 pub(crate) mod x25519;
 pub(crate) mod xchacha;
 

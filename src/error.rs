@@ -82,6 +82,8 @@ pub enum Error {
     Stream(io::Error),
     /// The system's random generator failed.
     Random,
+    /// The memory that is needed is not to be had.
+    OutOfMemory,
     /// The caller's fault, whatever the data.
     Misuse(Misuse),
 }
@@ -193,7 +195,7 @@ impl Error {
             Self::Missing(_) => ErrorKind::Missing,
             Self::Busy(_) => ErrorKind::Busy,
             Self::Poisoned => ErrorKind::Poisoned,
-            Self::Io { .. } | Self::Stream(_) | Self::Random => ErrorKind::Io,
+            Self::Io { .. } | Self::Stream(_) | Self::Random | Self::OutOfMemory => ErrorKind::Io,
             Self::Misuse(_) => ErrorKind::Misuse,
         }
     }
@@ -268,6 +270,7 @@ impl fmt::Display for Error {
             Self::Io { op, path, source } => write!(f, "{op} {}: {source}", path.display()),
             Self::Stream(source) => write!(f, "stream: {source}"),
             Self::Random => f.write_str("the system's random generator failed"),
+            Self::OutOfMemory => f.write_str("not enough memory"),
             Self::Misuse(misuse) => write!(f, "misuse: {misuse}"),
         }
     }

@@ -1,4 +1,30 @@
-//! Draft.
+//! Embedded key management for orchestrators.
+//!
+//! A node's data encryption keys (DEKs) stand in a key file, wrapped for the cluster's unlock key;
+//! its raft log, snapshots and votes are sealed under them. Linked in, no socket, no `async`.
+//!
+//! The paved path stands at the root: make or open a [`Keyring`], take a [`seal::Log`] from it,
+//! seal batches, open records. The rest is in its module:
+//!
+//! - [`keyring`]: the key file, its slots, lock states, rotation, the sweep.
+//! - [`seal`]: records, batches, streams, cells; their formats.
+//! - [`key`]: unlock key, lock record, ids, the rotation's words.
+//! - [`secret`]: memory that is wiped.
+//! - [`fs`]: the seam for files, and a file system that fails on demand for tests.
+//! - `swarm` (feature): Docker Swarm's state, read.
+//! - [`hazmat`]: the raw box. Not needed on the paved path.
+//!
+//! Features: `swarm`; `serde`, `Serialize` for types of public facts. A feature adds API and
+//! changes no behaviour.
+//!
+//! # Security
+//!
+//! `SECURITY.md` says against what this protects, and against what not.
+//!
+//! # Unsafe code
+//!
+//! None. It is denied for the whole crate.
+
 mod crypto;
 mod error;
 pub mod fs;
@@ -9,6 +35,16 @@ pub mod seal;
 pub mod secret;
 #[cfg(feature = "swarm")]
 pub mod swarm;
+#[cfg(feature = "swarm")]
+mod wal;
+
 pub use error::{Error, ErrorKind, KeyTextFault, Misuse, Place, Result};
-pub use key::{Costs, DekId, Identity, LockRecord, Passphrase, Reason, UnlockKey};
-pub use keyring::{Keyring, LockPolicy, LockedKeyring, Opened, Protector};
+pub use key::{
+    Costs, DekId, Identity, LockRecord, Passphrase, Protection, Reason, Rekey, UnlockKey,
+};
+pub use keyring::{Keyring, LockPolicy, LockedKeyring, Opened, Protector, Status, Sweep};
+
+/// The README's example must compile and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

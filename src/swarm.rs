@@ -1,3 +1,53 @@
-//! Docker Swarm's formats, read side.
+//! Docker Swarm's formats, read side: the key file, the raft log and the snapshots of a manager.
+//!
+//! [`State::read`] gives a manager's secrets, services and other objects from its folder, and what
+//! is wrong with it; [`inspect()`] tells what can be known, also without the unlock key. Nothing is
+//! ever written.
+//!
+//! ```no_run
+//! use nodeseal::UnlockKey;
+//! use nodeseal::swarm::State;
+//!
+//! let key = UnlockKey::from_text("SWMKEY-1-Lh2nIahpm1gNl17yUYIEjb90rMgvE9CS+rrp/d1nquo")?;
+//! let state = State::read("/var/lib/docker/swarm", Some(&key))?;
+//! for finding in &state.findings {
+//!     eprintln!("{finding}");
+//! }
+//! for secret in state.objects.secrets.values() {
+//!     println!("{} {}", secret.facts.id, secret.facts.name);
+//! }
+//! if !state.is_complete() {
+//!     eprintln!("some of the state is lost");
+//! }
+//! # Ok::<(), nodeseal::Error>(())
+//! ```
 
-mod proto;
+mod ec_key;
+mod fernet;
+mod finding;
+mod folder;
+mod inspect;
+mod key_file;
+mod log;
+mod objects;
+mod pem;
+mod pkcs8;
+pub(crate) mod proto;
+mod record;
+mod replay;
+mod rfc1423;
+mod snapshot;
+mod state;
+
+pub use finding::{Finding, FindingKind, Loss, Severity};
+pub use inspect::{Inspection, KeyFacts, inspect, inspect_in};
+pub use key_file::{DekHeader, DekSlot, Finding as KeyFileFinding, KeyFile, KeyForm, NodeKeys};
+pub use log::{EntryFacts, EntryRange, HardState, RaftMember, SegmentFacts};
+pub use objects::{
+    Cluster, ClusterFacts, ClusterUnlockKey, Driver, FileTarget, Meta, Node, NodeRole, ObjectKind,
+    Secret, SecretFacts, SecretReference, Service, Task, TaskState, Timestamp,
+};
+pub use record::Algorithm;
+pub use replay::Objects;
+pub use snapshot::SnapshotFacts;
+pub use state::{RaftFacts, State};

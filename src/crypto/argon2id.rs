@@ -3,14 +3,19 @@
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use zeroize::Zeroize;
 
+use super::stack::wiped;
 use crate::error::{Error, Misuse, Result};
 use crate::secret::SecretKey;
+
+/// Stack that one derivation may use, in bytes; without optimization it is more.
+const STACK: usize = if cfg!(debug_assertions) { 128 << 10 } else { 32 << 10 };
 
 /// What one guess at a passphrase costs.
 ///
 /// The default is 64 MiB, 3 passes, 4 lanes. Accepted, also from a file: 8 MiB to 1 GiB, passes
 /// and lanes 1 to 16; checked before anything is allocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Costs {
     memory_kib: u32,
     passes: u32,
@@ -59,21 +64,40 @@ impl Default for Costs {
 }
 
 /// A key from a passphrase.
+///
+/// # Errors
+///
+/// [`Error::OutOfMemory`] if the memory that the costs ask for is not to be had.
 pub(crate) fn derive(passphrase: &[u8], salt: &[u8; 16], costs: Costs) -> Result<SecretKey> {
     let params = Params::new(costs.memory_kib, costs.passes, costs.lanes, Some(32))
         .map_err(|_| Misuse::OutOfBounds("Argon2id costs"))?;
-    let mut memory = Memory(vec![Block::default(); params.block_count()]);
+    let mut memory = Memory::new(params.block_count())?;
     SecretKey::try_init(|out| {
-        Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
-            .hash_password_into_with_memory(passphrase, salt, out, &mut memory.0)
-            .map_err(|_| Error::from(Misuse::OutOfBounds("passphrase")))
+        wiped::<STACK, _>(|| {
+            Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+                .hash_password_into_with_memory(passphrase, salt, out, &mut memory.0)
+                .map_err(|_| Error::from(Misuse::OutOfBounds("passphrase")))
+        })
     })
 }
 
 struct Memory(Vec<Block>);
+
+impl Memory {
+    /// The costs stand in a file: what they ask for may be refused, and must not abort the process.
+    fn new(blocks: usize) -> Result<Self> {
+        let mut memory = Vec::new();
+        memory.try_reserve_exact(blocks).map_err(|_| Error::OutOfMemory)?;
+        memory.resize(blocks, Block::default());
+        Ok(Self(memory))
+    }
+}
 
 impl Drop for Memory {
     fn drop(&mut self) {
         self.0.iter_mut().for_each(Zeroize::zeroize);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,11 @@
 
 use sha2::Sha256;
 
+use super::stack::wiped;
 use crate::secret::SecretKey;
+
+/// Stack that one derivation may use, in bytes; without optimization it is more.
+const STACK: usize = if cfg!(debug_assertions) { 8 << 10 } else { 2 << 10 };
 
 /// Derives a key from `ikm`.
 ///
@@ -13,18 +17,31 @@ pub(crate) fn derive(ikm: &[u8], label: &str, context: &[&[u8]]) -> SecretKey {
 }
 
 /// As [`derive`], for `out` of at most 32 bytes that need not be secret.
-pub(crate) fn expand(ikm: &[u8], label: &str, context: &[&[u8]], out: &mut [u8]) {
-    debug_assert!(label.starts_with("nodeseal/v1/") && out.len() <= 32);
+pub(crate) fn expand<const N: usize>(
+    ikm: &[u8],
+    label: &str,
+    context: &[&[u8]],
+    out: &mut [u8; N],
+) {
+    const { assert!(1 <= N && N <= 32, "one block of HMAC-SHA256") };
+    debug_assert!(label.starts_with("nodeseal/v1/"));
     let parts: Vec<&[u8]> = [label.as_bytes()].into_iter().chain(context.iter().copied()).collect();
     let lengths: Vec<[u8; 8]> = parts.iter().map(|part| len64(part)).collect();
     let info: Vec<&[u8]> =
         parts.iter().zip(&lengths).flat_map(|(p, l)| [l.as_slice(), p]).collect();
-    // Only an output beyond 255 blocks is refused.
-    let expanded = hkdf::Hkdf::<Sha256>::new(None, ikm).expand_multi_info(&info, out);
+    // Only an output beyond 255 blocks is refused, and this is one.
+    let expanded = wiped::<STACK, _>(|| expand_parts(ikm, &info, out));
     debug_assert!(expanded.is_ok());
+}
+
+fn expand_parts(ikm: &[u8], info: &[&[u8]], out: &mut [u8]) -> Result<(), hkdf::InvalidLength> {
+    hkdf::Hkdf::<Sha256>::new(None, ikm).expand_multi_info(info, out)
 }
 
 /// The length of `part`, as it stands before it in an info or an AAD.
 pub(crate) fn len64(part: &[u8]) -> [u8; 8] {
     u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes()
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

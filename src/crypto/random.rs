@@ -23,3 +23,16 @@ pub(crate) fn array<const N: usize>() -> Result<[u8; N]> {
 pub(crate) fn key() -> Result<SecretKey> {
     SecretKey::try_init(|bytes| fill(bytes))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_bytes_are_drawn_anew() {
+        let (one, other) = (array::<1024>().unwrap(), array::<1024>().unwrap());
+        // By chance, two equal runs of eight bytes occur once in 2^57 tries.
+        assert!(one.chunks(8).zip(other.chunks(8)).all(|(a, b)| a != b));
+        assert!(!key().unwrap().ct_eq(&key().unwrap()));
+    }
+}

@@ -15,6 +15,7 @@ use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::TAG_LEN;
+use super::stack::wiped;
 use crate::error::{Error, Result};
 use crate::secret::KEY_LEN;
 
@@ -25,17 +26,18 @@ pub(crate) const PREFIX_LEN: usize = 16;
 /// Length of the nonce's second part, which goes into the stream, in bytes.
 pub(crate) const SUFFIX_LEN: usize = NONCE_LEN - PREFIX_LEN;
 
+/// Stack that one call may use, in bytes. Poly1305's frames reach deepest, with its key.
+const STACK: usize = 4 << 10;
+
 /// A key together with the first part of a nonce.
 pub(crate) struct Subkey(Zeroizing<[u8; KEY_LEN]>);
 
 impl Subkey {
     /// `HSalsa20(key, prefix)`.
     pub(crate) fn new(key: &[u8; KEY_LEN], prefix: &[u8; PREFIX_LEN]) -> Self {
-        let mut subkey = Zeroizing::new([0; KEY_LEN]);
-        let mut derived = hsalsa::<U10>(key.into(), prefix.into());
-        subkey.copy_from_slice(&derived);
-        derived.zeroize();
-        Self(subkey)
+        let mut subkey = Self(Zeroizing::new([0; KEY_LEN]));
+        wiped::<STACK, _>(|| subkey.derive(key, prefix));
+        subkey
     }
 
     /// The subkey as a key of its own, for another round of `HSalsa20`.
@@ -45,13 +47,32 @@ impl Subkey {
 
     /// Encrypts `data` and gives its tag.
     pub(crate) fn seal(&self, suffix: &[u8; SUFFIX_LEN], data: &mut [u8]) -> [u8; TAG_LEN] {
+        wiped::<STACK, _>(|| self.encrypt(suffix, data))
+    }
+
+    /// Decrypts `data` if its tag is right, else leaves it as it is.
+    pub(crate) fn open(
+        &self,
+        suffix: &[u8; SUFFIX_LEN],
+        tag: &[u8; TAG_LEN],
+        data: &mut [u8],
+    ) -> Result<()> {
+        wiped::<STACK, _>(|| self.decrypt(suffix, tag, data))
+    }
+
+    fn derive(&mut self, key: &[u8; KEY_LEN], prefix: &[u8; PREFIX_LEN]) {
+        let mut derived = hsalsa::<U10>(key.into(), prefix.into());
+        self.0.copy_from_slice(&derived);
+        derived.zeroize();
+    }
+
+    fn encrypt(&self, suffix: &[u8; SUFFIX_LEN], data: &mut [u8]) -> [u8; TAG_LEN] {
         let (mut stream, authenticator) = self.start(suffix);
         stream.apply_keystream(data);
         authenticator.compute_unpadded(data).into()
     }
 
-    /// Decrypts `data` if its tag is right, else leaves it as it is.
-    pub(crate) fn open(
+    fn decrypt(
         &self,
         suffix: &[u8; SUFFIX_LEN],
         tag: &[u8; TAG_LEN],
@@ -76,7 +97,11 @@ impl Subkey {
 /// Encrypts `data` and gives its tag.
 pub(crate) fn seal(key: &[u8; KEY_LEN], nonce: &[u8; NONCE_LEN], data: &mut [u8]) -> [u8; TAG_LEN] {
     let (prefix, suffix) = split(nonce);
-    Subkey::new(key, &prefix).seal(&suffix, data)
+    wiped::<STACK, _>(|| {
+        let mut subkey = Subkey(Zeroizing::new([0; KEY_LEN]));
+        subkey.derive(key, &prefix);
+        subkey.encrypt(&suffix, data)
+    })
 }
 
 /// Decrypts `data` if its tag is right, else leaves it as it is.
@@ -87,7 +112,11 @@ pub(crate) fn open(
     data: &mut [u8],
 ) -> Result<()> {
     let (prefix, suffix) = split(nonce);
-    Subkey::new(key, &prefix).open(&suffix, tag, data)
+    wiped::<STACK, _>(|| {
+        let mut subkey = Subkey(Zeroizing::new([0; KEY_LEN]));
+        subkey.derive(key, &prefix);
+        subkey.decrypt(&suffix, tag, data)
+    })
 }
 
 fn split(nonce: &[u8; NONCE_LEN]) -> ([u8; PREFIX_LEN], [u8; SUFFIX_LEN]) {
@@ -97,3 +126,6 @@ fn split(nonce: &[u8; NONCE_LEN]) -> ([u8; PREFIX_LEN], [u8; SUFFIX_LEN]) {
     suffix.copy_from_slice(&nonce[PREFIX_LEN..]);
     (prefix, suffix)
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -5,10 +5,15 @@
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{Tag, XChaCha20Poly1305, XNonce};
 
+use super::stack::wiped;
 use super::{TAG_LEN, random};
-use crate::error::{Error, Result};
+use crate::error::{Error, Misuse, Result};
 use crate::secret::KEY_LEN;
 
+/// Stack that one call may use, in bytes; without optimization it is more.
+const STACK: usize = if cfg!(debug_assertions) { 16 << 10 } else { 4 << 10 };
+/// The longest message: the block counter has 32 bits, and its first value is the authenticator's.
+const LIMIT: u64 = (1 << 38) - 65;
 const NONCE_LEN: usize = 24;
 /// How much longer a sealed message is than its plaintext, in bytes.
 pub(crate) const OVERHEAD: usize = NONCE_LEN + TAG_LEN;
@@ -17,9 +22,15 @@ pub(crate) const OVERHEAD: usize = NONCE_LEN + TAG_LEN;
 pub(crate) fn seal(key: &[u8; KEY_LEN], aad: &[u8], message: &mut [u8]) -> Result<()> {
     let (head, body) = split(message)?;
     let nonce = random::array::<NONCE_LEN>()?;
-    let tag = XChaCha20Poly1305::new(key.into())
-        .encrypt_inout_detached(&XNonce::from(nonce), aad, body.into())
-        .map_err(|_| Error::too_large("a message", body.len(), 1 << 38))?;
+    let actual = u64::try_from(body.len()).unwrap_or(u64::MAX);
+    let tag = wiped::<STACK, _>(|| {
+        XChaCha20Poly1305::new(key.into()).encrypt_inout_detached(
+            &XNonce::from(nonce),
+            aad,
+            body.into(),
+        )
+    })
+    .map_err(|_| Misuse::TooLarge { what: "a message", actual, limit: LIMIT })?;
     head[..NONCE_LEN].copy_from_slice(&nonce);
     head[NONCE_LEN..].copy_from_slice(&tag);
     Ok(())
@@ -36,12 +47,21 @@ pub(crate) fn open<'a>(
     nonce.copy_from_slice(&head[..NONCE_LEN]);
     let mut tag = Tag::default();
     tag.copy_from_slice(&head[NONCE_LEN..]);
-    XChaCha20Poly1305::new(key.into())
-        .decrypt_inout_detached(&nonce, aad, (&mut *body).into(), &tag)
-        .map_err(|_| Error::Unauthentic)?;
+    wiped::<STACK, _>(|| {
+        XChaCha20Poly1305::new(key.into()).decrypt_inout_detached(
+            &nonce,
+            aad,
+            (&mut *body).into(),
+            &tag,
+        )
+    })
+    .map_err(|_| Error::Unauthentic)?;
     Ok(body)
 }
 
 fn split(message: &mut [u8]) -> Result<(&mut [u8; OVERHEAD], &mut [u8])> {
     message.split_first_chunk_mut().ok_or(Error::damaged("a sealed message is too short"))
 }
+
+#[cfg(test)]
+mod tests;

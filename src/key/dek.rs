@@ -41,6 +41,13 @@ impl fmt::Debug for DekId {
     }
 }
 
+#[cfg(feature = "serde")]
+impl serde::Serialize for DekId {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// A data encryption key. It never touches data itself: what seals is derived from it.
 pub(crate) struct Dek {
     id: DekId,

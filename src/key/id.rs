@@ -7,6 +7,7 @@ use crate::error::{Misuse, Result};
 /// Both names have 1 to 64 characters of `[A-Za-z0-9._-]`. They are bound into every key and every
 /// sealed byte, so that nothing opens on another node or in another cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Identity {
     cluster: String,
     node: String,

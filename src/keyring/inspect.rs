@@ -1,11 +1,15 @@
+use std::path::Path;
+
 use super::open::read;
 use super::text::{KeyFile, SlotLine, Slots};
 use super::{Keyring, Location};
 use crate::error::Result;
+use crate::fs::RealFs;
 use crate::key::{Costs, Identity, Kind};
 
 /// What a key file tells without any key. None of it is authenticated.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Inspection {
     /// Whose keys it says they are.
@@ -24,6 +28,7 @@ pub struct Inspection {
 
 /// A way into a key file.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
 pub enum SlotInfo {
     /// The file stands in the clear.
@@ -41,6 +46,17 @@ impl Inspection {
     #[must_use]
     pub fn is_locked(&self) -> bool {
         !self.slots.contains(&SlotInfo::None)
+    }
+
+    /// Reads the key file `path`, also while another has it open.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Missing`](crate::Error::Missing), [`Error::Damaged`](crate::Error::Damaged),
+    /// [`Error::Unsupported`](crate::Error::Unsupported), [`Error::Io`](crate::Error::Io).
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        let (file, bytes) = read(&RealFs::default(), path.as_ref())?;
+        Ok(Self::of(&file, bytes))
     }
 
     pub(super) fn of(file: &KeyFile, file_bytes: usize) -> Self {
@@ -77,10 +93,10 @@ impl Keyring {
     ///
     /// # Errors
     ///
-    /// [`Error::Missing`](crate::Error::Missing), [`Error::Damaged`](crate::Error::Damaged),
-    /// [`Error::Unsupported`](crate::Error::Unsupported), [`Error::Io`](crate::Error::Io).
+    /// As [`Inspection::read`].
     pub fn inspect(at: impl Into<Location>) -> Result<Inspection> {
-        let (file, bytes) = read(&at.into())?;
+        let location = at.into();
+        let (file, bytes) = read(&*location.fs, &location.file())?;
         Ok(Inspection::of(&file, bytes))
     }
 }

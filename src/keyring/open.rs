@@ -1,4 +1,5 @@
 use core::fmt;
+use std::path::Path;
 use std::sync::Arc;
 
 use super::inspect::Inspection;
@@ -9,7 +10,7 @@ use super::text::{KeyFile, MAX_FILE, SlotLine, Slots};
 use super::{Keyring, Location};
 use crate::crypto::xchacha;
 use crate::error::{Error, Result};
-use crate::fs::{self, Lock};
+use crate::fs::{self, Fs, Lock};
 use crate::key::{Identity, Mode, Passphrase, Recipient, UnlockKey};
 use crate::secret::{SecretBytes, SecretKey};
 
@@ -72,7 +73,7 @@ impl Keyring {
         location.fs.open_read(&path).map_err(|e| Error::io("open", &path, e))?;
         let lock = location.lock()?;
         fs::remove_stale(&*location.fs, &path)?;
-        let (file, bytes) = read(&location)?;
+        let (file, bytes) = read(&*location.fs, &path)?;
         settle(&location)?;
         expect_identity(identity, &file.header.identity)?;
         let locked = LockedFile { location, lock, file, bytes };
@@ -80,7 +81,7 @@ impl Keyring {
             Slots::Clear(_) if policy == LockPolicy::Locked => Err(Error::ExpectedLocked),
             Slots::Clear(file_key) => {
                 let file_key = file_key.duplicate();
-                locked.open(&file_key).map(Opened::Unlocked).map_err(|(error, _)| error)
+                Box::new(locked).open(&file_key).map(Opened::Unlocked).map_err(|(error, _)| error)
             }
             Slots::Wrapped(_) => Ok(Opened::Locked(LockedKeyring(Box::new(locked)))),
         }
@@ -111,9 +112,9 @@ impl LockedKeyring {
     fn unlock_with(self, credential: Credential<'_>) -> Result<Keyring, UnlockError> {
         let opened = match self.0.file_key(credential) {
             Ok(file_key) => self.0.open(&file_key),
-            Err(error) => Err((error, *self.0)),
+            Err(error) => Err((error, self.0)),
         };
-        opened.map_err(|(error, file)| UnlockError { error, locked: Self(Box::new(file)) })
+        opened.map_err(|(error, file)| UnlockError { error, locked: Self(file) })
     }
 
     /// The file's public facts.
@@ -146,7 +147,7 @@ impl LockedFile {
         Err(Error::WrongKey)
     }
 
-    fn open(self, file_key: &SecretKey) -> Result<Keyring, (Error, Self)> {
+    fn open(self: Box<Self>, file_key: &SecretKey) -> Result<Keyring, (Error, Box<Self>)> {
         match self.set(file_key).and_then(|set| Ok((live(&set)?, set))) {
             Err(error) => Err((error, self)),
             Ok((live, set)) => {
@@ -231,10 +232,9 @@ impl From<UnlockError> for Error {
 }
 
 /// Reads and parses the key file; gives its length too.
-pub(super) fn read(location: &Location) -> Result<(KeyFile, usize)> {
-    let path = location.file();
-    let bytes = SecretBytes::from_vec(fs::read(&*location.fs, &path, MAX_FILE)?);
-    let file = KeyFile::parse(&bytes).map_err(|error| error.in_file(&path))?;
+pub(super) fn read(fs: &dyn Fs, path: &Path) -> Result<(KeyFile, usize)> {
+    let bytes = SecretBytes::from_vec(fs::read(fs, path, MAX_FILE)?);
+    let file = KeyFile::parse(&bytes).map_err(|error| error.in_file(path))?;
     Ok((file, bytes.len()))
 }
 

@@ -3,6 +3,7 @@ use crate::key::{DekId, Kind, Protection, Reasons};
 
 /// The state of an open key file.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Status {
     /// How far the keys are protected.
@@ -30,6 +31,7 @@ pub struct Status {
 
 /// What is known of a DEK beside its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct DekStatus {
     /// Its id.

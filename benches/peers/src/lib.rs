@@ -1,0 +1,175 @@
+//! Implementations of NaCl's secretbox behind one trait, to compare nodeseal with.
+
+#[cfg(feature = "libsodium")]
+mod libsodium;
+
+use chacha20poly1305::XChaCha20Poly1305;
+use chacha20poly1305::aead::{AeadInOut, KeyInit};
+use dryoc::classic::crypto_secretbox as dryoc_box;
+use nodeseal::hazmat;
+use nodeseal::secret::SecretKey;
+use xsalsa20poly1305::XSalsa20Poly1305;
+use xsalsa20poly1305::aead::{AeadInPlace, KeyInit as _};
+
+/// Length of a key, in bytes.
+pub const KEY_LEN: usize = 32;
+/// Length of a nonce, in bytes.
+pub const NONCE_LEN: usize = 24;
+/// Length of a tag, in bytes.
+pub const TAG_LEN: usize = 16;
+
+/// A sealer under one key.
+///
+/// Both calls may work in place on `target` or read `source`, whichever is the implementation's
+/// fastest way; see [`Peer::in_place`].
+pub trait Peer {
+    /// The package's name.
+    fn name(&self) -> &'static str;
+
+    /// Which of its kernels runs, if it tells.
+    fn kernel(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Whether it reads and writes `target`; else it reads `source` and writes `target`.
+    fn in_place(&self) -> bool {
+        true
+    }
+
+    /// Whether it is the same algorithm, so that its bytes can be compared.
+    fn is_secretbox(&self) -> bool {
+        true
+    }
+
+    /// Encrypts and gives the tag.
+    fn seal(&self, nonce: &[u8; NONCE_LEN], source: &[u8], target: &mut [u8]) -> [u8; TAG_LEN];
+
+    /// Decrypts if the tag is right, and tells whether it is.
+    fn open(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        tag: &[u8; TAG_LEN],
+        source: &[u8],
+        target: &mut [u8],
+    ) -> bool;
+}
+
+/// Every implementation that was built in, nodeseal first.
+#[must_use]
+pub fn peers(key: &[u8; KEY_LEN]) -> Vec<Box<dyn Peer>> {
+    vec![
+        Box::new(Nodeseal(SecretKey::init(|bytes| bytes.copy_from_slice(key)))),
+        Box::new(Dryoc(*key)),
+        Box::new(XSalsa(XSalsa20Poly1305::new(key.into()))),
+        Box::new(XChaCha(XChaCha20Poly1305::new(key.into()))),
+        #[cfg(feature = "libsodium")]
+        Box::new(libsodium::Libsodium::new(*key)),
+    ]
+}
+
+struct Nodeseal(SecretKey);
+
+impl Peer for Nodeseal {
+    fn name(&self) -> &'static str {
+        "nodeseal"
+    }
+
+    fn kernel(&self) -> Option<&'static str> {
+        Some("portable")
+    }
+
+    fn seal(&self, nonce: &[u8; NONCE_LEN], _: &[u8], target: &mut [u8]) -> [u8; TAG_LEN] {
+        hazmat::secretbox_seal(&self.0, nonce, target)
+    }
+
+    fn open(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        tag: &[u8; TAG_LEN],
+        _: &[u8],
+        target: &mut [u8],
+    ) -> bool {
+        hazmat::secretbox_open(&self.0, nonce, tag, target).is_ok()
+    }
+}
+
+/// From buffer to buffer: its calls in place move the whole message by 16 bytes.
+struct Dryoc([u8; KEY_LEN]);
+
+impl Peer for Dryoc {
+    fn name(&self) -> &'static str {
+        "dryoc"
+    }
+
+    fn in_place(&self) -> bool {
+        false
+    }
+
+    fn seal(&self, nonce: &[u8; NONCE_LEN], source: &[u8], target: &mut [u8]) -> [u8; TAG_LEN] {
+        let mut tag = [0; TAG_LEN];
+        dryoc_box::crypto_secretbox_detached(target, &mut tag, source, nonce, &self.0)
+            .expect("the lengths are right");
+        tag
+    }
+
+    fn open(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        tag: &[u8; TAG_LEN],
+        source: &[u8],
+        target: &mut [u8],
+    ) -> bool {
+        dryoc_box::crypto_secretbox_open_detached(target, source, tag, nonce, &self.0).is_ok()
+    }
+}
+
+struct XSalsa(XSalsa20Poly1305);
+
+impl Peer for XSalsa {
+    fn name(&self) -> &'static str {
+        "xsalsa20poly1305"
+    }
+
+    fn seal(&self, nonce: &[u8; NONCE_LEN], _: &[u8], target: &mut [u8]) -> [u8; TAG_LEN] {
+        let tag = self.0.encrypt_in_place_detached(nonce.into(), b"", target);
+        tag.expect("the length is right").into()
+    }
+
+    fn open(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        tag: &[u8; TAG_LEN],
+        _: &[u8],
+        target: &mut [u8],
+    ) -> bool {
+        self.0.decrypt_in_place_detached(nonce.into(), b"", target, tag.into()).is_ok()
+    }
+}
+
+/// Another cipher, with a nonce of the same length: what one would take if the format were free.
+struct XChaCha(XChaCha20Poly1305);
+
+impl Peer for XChaCha {
+    fn name(&self) -> &'static str {
+        "chacha20poly1305"
+    }
+
+    fn is_secretbox(&self) -> bool {
+        false
+    }
+
+    fn seal(&self, nonce: &[u8; NONCE_LEN], _: &[u8], target: &mut [u8]) -> [u8; TAG_LEN] {
+        let tag = self.0.encrypt_inout_detached(nonce.into(), b"", target.into());
+        tag.expect("the length is right").into()
+    }
+
+    fn open(
+        &self,
+        nonce: &[u8; NONCE_LEN],
+        tag: &[u8; TAG_LEN],
+        _: &[u8],
+        target: &mut [u8],
+    ) -> bool {
+        self.0.decrypt_inout_detached(nonce.into(), b"", target.into(), tag.into()).is_ok()
+    }
+}

@@ -1,0 +1,143 @@
+//! Looks for secrets in the dead stack below a finished call, which the kernel shows without any
+//! unsafe code.
+
+use std::fs::File;
+use std::hint::black_box;
+use std::os::unix::fs::FileExt;
+
+use super::*;
+use crate::crypto::testing::pattern;
+use crate::crypto::{argon2id, hkdf, secretbox, x25519, xchacha};
+use crate::secret::SecretKey;
+
+/// How much dead stack is searched, in bytes.
+const DEPTH: usize = 128 << 10;
+/// Stack between the search's own frames and those of the call, in bytes.
+const GAP: usize = 8 << 10;
+
+/// How deep below the call's caller any eight bytes in a row of `secrets` are found.
+fn residue(secrets: &[&[u8]], call: impl FnOnce() + Send) -> Vec<usize> {
+    let find = || {
+        let memory = File::open("/proc/self/mem").unwrap();
+        let mut stack = vec![0; DEPTH];
+        let mark = 0u8;
+        let top = core::ptr::from_ref(black_box(&mark)).addr();
+        // A new thread may get the stack of one that ended.
+        zeroize_stack::<{ DEPTH + GAP }>();
+        deeper(call);
+        memory.read_exact_at(&mut stack, (top - DEPTH) as u64).unwrap();
+        let windows: Vec<_> = secrets.iter().flat_map(|secret| secret.windows(8)).collect();
+        let found = stack.windows(8).enumerate().filter(|(_, bytes)| windows.contains(bytes));
+        found.map(|(at, _)| (DEPTH - at).saturating_sub(GAP)).collect()
+    };
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new().stack_size(1 << 20);
+        thread.spawn_scoped(scope, find).unwrap().join().unwrap()
+    })
+}
+
+#[inline(never)]
+fn deeper(call: impl FnOnce()) {
+    let gap = [0u8; GAP];
+    black_box(&gap);
+    call();
+    black_box(&gap);
+}
+
+#[track_caller]
+fn assert_none(secrets: &[&[u8]], call: impl FnOnce() + Send) {
+    let mut found = residue(secrets, call);
+    found.sort_unstable();
+    assert!(found.is_empty(), "{} places, {:?} to {:?}", found.len(), found.first(), found.last());
+}
+
+fn key() -> SecretKey {
+    let bytes = pattern(64);
+    SecretKey::init(|key| key.copy_from_slice(&bytes[32..]))
+}
+
+#[inline(never)]
+fn leave_a_copy(key: &SecretKey) {
+    black_box(*key.expose());
+}
+
+#[test]
+fn a_copy_is_found_unless_it_is_wiped() {
+    let key = key();
+    assert!(!residue(&[key.expose()], || leave_a_copy(&key)).is_empty());
+    assert_none(&[key.expose()], || wiped::<1024, _>(|| leave_a_copy(&key)));
+}
+
+#[test]
+fn secretbox_leaves_nothing() {
+    let key = key();
+    let nonce = [3; secretbox::NONCE_LEN];
+    let subkey = secretbox::Subkey::new(key.expose(), &[3; secretbox::PREFIX_LEN]);
+    // Sealing zeros shows the stream behind the authenticator's key; before it, that key itself
+    // follows from Salsa20 alone.
+    let mut data = vec![0; 300];
+    let mut first = [0; 64];
+    secretbox::tests::keystream(&subkey, &[3; secretbox::SUFFIX_LEN], &mut first);
+    let secrets: [&[u8]; 3] = [key.expose(), subkey.as_key(), &first[..32]];
+    let mut tag = [0; 16];
+    assert_none(&secrets, || tag = secretbox::seal(key.expose(), &nonce, &mut data));
+    assert_none(&secrets, || secretbox::open(key.expose(), &nonce, &tag, &mut data).unwrap());
+    assert_none(&secrets, || {
+        assert!(secretbox::open(key.expose(), &nonce, &tag, &mut data).is_err());
+    });
+    let suffix = [3; secretbox::SUFFIX_LEN];
+    assert_none(&secrets, || tag = subkey.seal(&suffix, &mut data));
+    assert_none(&secrets, || subkey.open(&suffix, &tag, &mut data).unwrap());
+}
+
+#[test]
+fn xchacha_leaves_nothing() {
+    let key = key();
+    let mut message = pattern(400);
+    assert_none(&[key.expose()], || {
+        xchacha::seal(key.expose(), b"aad", &mut message).unwrap();
+    });
+    assert_none(&[key.expose()], || {
+        xchacha::open(key.expose(), b"aad", &mut message).unwrap();
+    });
+    assert_none(&[key.expose()], || {
+        assert!(xchacha::open(key.expose(), b"aad", &mut message).is_err());
+    });
+}
+
+#[test]
+fn hkdf_leaves_nothing() {
+    let ikm = key();
+    let prk = hkdf::tests::hmac(&[0; 32], &[ikm.expose()]);
+    let label = "nodeseal/v1/test";
+    let derived = hkdf::derive(ikm.expose(), label, &[b"context"]);
+    assert_none(&[ikm.expose(), &prk, derived.expose()], || {
+        drop(hkdf::derive(ikm.expose(), label, &[b"context"]));
+    });
+}
+
+#[test]
+fn x25519_leaves_nothing() {
+    let scalar = key();
+    let point = x25519::public(&SecretKey::init(|bytes| bytes.fill(5)));
+    let secret = x25519::shared(&scalar, &point).unwrap();
+    assert_none(&[scalar.expose()], || {
+        black_box(x25519::public(&scalar));
+    });
+    assert_none(&[scalar.expose(), secret.expose()], || {
+        drop(x25519::shared(&scalar, &point).unwrap());
+    });
+    assert_none(&[scalar.expose()], || {
+        assert!(x25519::shared(&scalar, &[0; x25519::POINT_LEN]).is_err());
+    });
+}
+
+#[test]
+fn argon2id_leaves_nothing() {
+    let passphrase = pattern(40);
+    let costs = argon2id::Costs::new(8 << 10, 1, 1).unwrap();
+    let derived = argon2id::derive(&passphrase, &[1; 16], costs).unwrap();
+    assert_none(&[&passphrase, derived.expose()], || {
+        drop(argon2id::derive(&passphrase, &[1; 16], costs).unwrap());
+    });
+}

@@ -1,0 +1,17 @@
+//! The raft log of a manager: segments whose entries carry sealed records.
+//!
+//! Read in two passes, so that memory holds one entry at a time and not the log's plaintext: the
+//! first, without any key, checks frames and chain and finds which entries count; the second opens
+//! each entry once.
+
+mod message;
+mod open;
+mod scan;
+
+pub(crate) use message::EntryKind;
+pub use message::{HardState, RaftMember};
+pub(crate) use message::{MembershipChange, SnapshotPoint};
+pub use open::{EntryFacts, EntryRange};
+pub(crate) use open::{Keys, Unopened, algorithm_name, open_entries};
+pub use scan::SegmentFacts;
+pub(crate) use scan::{EntryRecord, LogScan, scan};

@@ -1,0 +1,110 @@
+//! Faults of snapshots, and of logs beside them.
+
+use std::fs;
+
+use nodeseal::Error;
+use nodeseal::swarm::{FindingKind, State};
+
+use crate::segment::{self, ENTRY};
+use crate::{Patient, ROTATED, SNAPSHOTS, find, from, has, names, only_entry};
+
+#[test]
+fn a_damaged_snapshot_costs_nothing_where_the_log_still_has_all() {
+    let patient = Patient::new(SNAPSHOTS);
+    let snapshot = patient.snapshot();
+    segment::flip(&snapshot, 5000);
+    let state = patient.read();
+    assert_eq!(find(&state, FindingKind::SnapshotDamaged).place.file.as_ref(), Some(&snapshot));
+    assert!(has(&state, FindingKind::SnapshotFallback));
+    assert!(state.is_complete(), "{:?}", state.findings);
+    assert_eq!(names(&state).len(), patient.expected_secrets());
+}
+
+#[test]
+fn a_damaged_snapshot_after_a_rotation_costs_what_the_old_key_sealed() {
+    let patient = Patient::new(ROTATED);
+    segment::flip(&patient.snapshot(), 2000);
+    let state = patient.read();
+    assert!(has(&state, FindingKind::SnapshotDamaged));
+    assert!(has(&state, FindingKind::SnapshotFallback));
+    let lost: Vec<_> = state.losses().map(|finding| (finding.kind, finding.loss)).collect();
+    let unopened = |index| (FindingKind::EntryUnopened, only_entry(index));
+    assert_eq!(lost, (1..=17).map(unopened).collect::<Vec<_>>());
+    // Swarm would not start; what was written since is there.
+    assert_eq!(names(&state), ["late1", "late2", "late3", "late4", "late5"]);
+}
+
+#[test]
+fn a_snapshot_altered_under_a_good_crc_does_not_open() {
+    let patient = Patient::new(SNAPSHOTS);
+    let path = patient.snapshot();
+    let file = fs::read(&path).unwrap();
+    let (_, at) = segment::varint(&file, 1);
+    let (len, start) = segment::varint(&file, at + 1);
+    let mut data = file[start..].to_vec();
+    assert_eq!(u64::try_from(data.len()).unwrap(), len);
+    data[5000] ^= 1;
+    let mut forged = vec![0x08];
+    segment::put_varint(&mut forged, u64::from(crc32c::crc32c(&data)));
+    forged.push(0x12);
+    segment::put_varint(&mut forged, len);
+    forged.extend_from_slice(&data);
+    segment::replace(&path, &forged);
+    let state = patient.read();
+    assert_eq!(find(&state, FindingKind::SnapshotUnopened).place.file.as_ref(), Some(&path));
+    assert_eq!(names(&state).len(), patient.expected_secrets());
+}
+
+#[test]
+fn a_missing_snapshot_is_told() {
+    let patient = Patient::new(ROTATED);
+    let path = patient.snapshot();
+    fs::remove_file(&path).unwrap();
+    let state = patient.read();
+    let missing = find(&state, FindingKind::SnapshotMissing);
+    assert_eq!(missing.place.file.as_ref(), Some(&path));
+    assert_eq!(missing.place.index, Some(17));
+    assert!(!state.is_complete());
+}
+
+/// Swarm starts an empty cluster beside the snapshot.
+#[test]
+fn a_missing_log_is_told_and_the_snapshot_read() {
+    let patient = Patient::new(SNAPSHOTS);
+    fs::remove_dir_all(patient.wal.parent().unwrap()).unwrap();
+    let state = patient.read();
+    assert_eq!(find(&state, FindingKind::LogMissing).loss, from(73));
+    assert!(names(&state).len() > 50);
+
+    fs::remove_dir_all(patient.snapshot().parent().unwrap()).unwrap();
+    match State::read(patient.capture.dir(), patient.capture.key().as_ref()) {
+        Err(Error::Missing(path)) => assert_eq!(Some(path.as_path()), patient.wal.parent()),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// An older copy of the log beside a newer snapshot.
+#[test]
+fn a_log_that_ends_before_the_snapshot_is_told() {
+    let mut patient = Patient::new(SNAPSHOTS);
+    let at = patient.frames.iter().position(|f| f.kind == ENTRY && f.index() == 40).unwrap();
+    patient.frames.truncate(at);
+    patient.rewrite();
+    let state = patient.read();
+    assert!(has(&state, FindingKind::SnapshotUnknown));
+    assert!(!state.is_complete());
+}
+
+#[test]
+fn no_altered_byte_of_a_snapshot_loses_anything_in_silence() {
+    let patient = Patient::new(ROTATED);
+    let snapshot = patient.snapshot();
+    segment::cut(&patient.wal, patient.end());
+    for at in (0..fs::metadata(&snapshot).unwrap().len()).step_by(97) {
+        segment::flip(&snapshot, at);
+        let state = patient.read();
+        assert!(has(&state, FindingKind::SnapshotDamaged), "offset {at}");
+        assert!(!state.is_complete(), "offset {at}");
+        segment::flip(&snapshot, at);
+    }
+}
