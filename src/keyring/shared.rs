@@ -97,6 +97,11 @@ impl Shared {
         }
     }
 
+    /// Whether `id` is the DEK that seals now.
+    pub(crate) fn is_active(&self, id: DekId) -> bool {
+        self.live.read().unwrap_or_else(PoisonError::into_inner).active.id() == id
+    }
+
     /// A DEK to open with.
     pub(crate) fn find(&self, id: DekId) -> Result<Arc<LiveDek>> {
         let live = self.live.read().unwrap_or_else(PoisonError::into_inner);

@@ -6,7 +6,7 @@ use super::InFlight;
 use super::log::Log;
 use super::log_id::LogId;
 use super::record::{self, RECORD_OVERHEAD};
-use crate::error::{Misuse, Result};
+use crate::error::{Error, Misuse, Result};
 use crate::secret::SecretBytes;
 
 /// Records to be sealed together: one draw of randomness, one buffer, written at once.
@@ -15,7 +15,7 @@ use crate::secret::SecretBytes;
 pub struct Batch<'a> {
     log: &'a Log,
     after: LogId,
-    last: LogId,
+    rising: Rising,
     buffer: SecretBytes,
     records: Vec<(LogId, Range<usize>)>,
 }
@@ -45,13 +45,14 @@ pub struct SealedRecord<'a> {
 impl<'a> Batch<'a> {
     pub(super) fn new(log: &'a Log, after: LogId) -> Self {
         let (buffer, records) = (SecretBytes::new(), Vec::new());
-        Self { log, after, last: after, buffer, records }
+        Self { log, after, rising: Rising::after(after), buffer, records }
     }
 
     /// Uses the memory of an earlier batch, which [`SealedBatch::durable`] gave back.
     #[must_use]
     pub fn with_buffer(mut self, mut buffer: SecretBytes) -> Self {
         buffer.clear();
+        buffer.extend_from_slice(self.buffer.expose());
         self.buffer = buffer;
         self
     }
@@ -63,20 +64,31 @@ impl<'a> Batch<'a> {
     /// [`Misuse::NotIncreasing`] if `id.index` does not come after the entry before;
     /// [`Misuse::TooLarge`] for a plaintext over 1 GiB. The batch is then as it was.
     pub fn push(&mut self, id: LogId, write: impl FnOnce(&mut Plaintext<'_>)) -> Result<()> {
-        let last = follows(id, self.last)?;
-        let start = self.buffer.len();
-        self.buffer.resize(start + RECORD_OVERHEAD);
-        write(&mut Plaintext(&mut self.buffer));
-        let checked = match self.buffer.expose_mut().get_mut(start..) {
-            Some(record) => record::check(record).map(drop),
-            None => Err(Misuse::Buffer.into()),
-        };
-        if let Err(error) = checked {
-            self.buffer.resize(start);
-            return Err(error);
-        }
-        self.records.push((id, start..self.buffer.len()));
-        self.last = last;
+        self.try_push(id, |out| {
+            write(out);
+            Ok(())
+        })
+    }
+
+    /// As [`Batch::push`], with a `write` that may fail; what it had written is wiped then.
+    ///
+    /// # Errors
+    ///
+    /// As [`Batch::push`], and the error of `write`. The batch is then as it was.
+    pub fn try_push<E: From<Error>>(
+        &mut self,
+        id: LogId,
+        write: impl FnOnce(&mut Plaintext<'_>) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let rising = self.rising.then(id)?;
+        let mut entry = Entry { start: self.buffer.len(), buffer: &mut self.buffer, whole: false };
+        entry.buffer.resize(entry.start + RECORD_OVERHEAD);
+        write(&mut Plaintext(entry.buffer))?;
+        let record = entry.buffer.expose_mut().get_mut(entry.start..);
+        record::check(record.unwrap_or_default()).map_err(E::from)?;
+        self.records.push((id, entry.start..entry.buffer.len()));
+        entry.whole = true;
+        self.rising = rising;
         Ok(())
     }
 
@@ -134,7 +146,8 @@ impl SealedBatch {
     /// They have reached the disk, with what else they need to be found there.
     ///
     /// Gives the batch's memory back, for [`Batch::with_buffer`].
-    pub fn durable(self) -> SecretBytes {
+    pub fn durable(mut self) -> SecretBytes {
+        self.buffer.cut_sealed(0);
         self.buffer
     }
 }
@@ -174,11 +187,38 @@ impl fmt::Debug for SealedBatch {
     }
 }
 
-/// `id`, if it comes after `last`.
-pub(super) fn follows(id: LogId, last: LogId) -> Result<LogId> {
-    if id.index > last.index {
-        Ok(id)
-    } else {
-        Err(Misuse::NotIncreasing { index: id.index, after: last.index }.into())
+/// Holds indices to rise. The first entry of all may have the index 0, as some engines count.
+#[derive(Clone, Copy)]
+pub(super) struct Rising(Option<u64>);
+
+impl Rising {
+    pub(super) fn after(after: LogId) -> Self {
+        Self((after != LogId::START).then_some(after.index))
+    }
+
+    /// The state after `id`, if `id` comes after what was before.
+    pub(super) fn then(self, id: LogId) -> Result<Self> {
+        match self.0 {
+            Some(after) if id.index <= after => {
+                Err(Misuse::NotIncreasing { index: id.index, after }.into())
+            }
+            _ => Ok(Self(Some(id.index))),
+        }
+    }
+}
+
+/// An entry that is being written; cut off again, also by a panic, if it does not become whole:
+/// else its plaintext would stand between the records and be stored with them.
+struct Entry<'a> {
+    buffer: &'a mut SecretBytes,
+    start: usize,
+    whole: bool,
+}
+
+impl Drop for Entry<'_> {
+    fn drop(&mut self) {
+        if !self.whole {
+            self.buffer.resize(self.start);
+        }
     }
 }

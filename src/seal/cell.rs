@@ -95,30 +95,37 @@ impl Cells {
 
     /// Re-seals a cell under the active DEK; `None` if it is under it already.
     ///
+    /// A log's state cell needs none of this: it is written anew with every append.
+    ///
     /// # Errors
     ///
     /// As [`Cells::open`] and [`Cells::seal`].
     pub fn reseal(&self, table: &str, row: &[u8], sealed: &[u8]) -> Result<Option<SealedCell>> {
-        let pin = self.shared.acquire(1)?;
-        if named(CELL, sealed)? == pin.dek().id() {
+        not_reserved(table)?;
+        if self.shared.is_active(named(CELL, sealed)?) {
             return Ok(None);
         }
         let plaintext = self.open_any(table, row, sealed)?;
-        self.seal_under(InFlight(pin), table, row, plaintext.expose()).map(Some)
+        self.seal_any(table, row, plaintext.expose()).map(Some)
     }
 
     pub(super) const fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
 
+    /// What holds the active DEK for one cell.
+    pub(super) fn acquire(&self) -> Result<InFlight> {
+        self.shared.acquire(1).map(InFlight)
+    }
+
     pub(super) fn seal_any(&self, table: &str, row: &[u8], plaintext: &[u8]) -> Result<SealedCell> {
         if plaintext.len() > MAX_PLAINTEXT {
             return Err(Error::too_large("a cell", plaintext.len(), MAX_PLAINTEXT));
         }
-        self.seal_under(InFlight(self.shared.acquire(1)?), table, row, plaintext)
+        self.seal_under(self.acquire()?, table, row, plaintext)
     }
 
-    fn seal_under(
+    pub(super) fn seal_under(
         &self,
         in_flight: InFlight,
         table: &str,

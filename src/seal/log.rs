@@ -1,7 +1,7 @@
 use core::fmt;
 use std::sync::Arc;
 
-use super::batch::Batch;
+use super::batch::{Batch, Rising};
 use super::log_id::{Era, LogId};
 use super::record::{self, Sealer};
 use super::{InFlight, RECORD, key, named};
@@ -87,9 +87,9 @@ impl Log {
     /// [`Error::Poisoned`](crate::Error::Poisoned), [`Error::Random`](crate::Error::Random); and,
     /// once in 2²⁰ records, when the key file is written, [`Error::Io`](crate::Error::Io).
     pub fn seal_batch(&self, after: LogId, records: &mut [(LogId, &mut [u8])]) -> Result<InFlight> {
-        let mut last = after;
+        let mut rising = Rising::after(after);
         for (id, record) in records.iter_mut() {
-            last = super::batch::follows(*id, last)?;
+            rising = rising.then(*id)?;
             record::check(record)?;
         }
         self.seal_checked(records.len(), |sealer| {
@@ -143,16 +143,17 @@ impl Log {
     ///
     /// # Errors
     ///
-    /// As [`Log::open_in_place`], with `record` as it was, and as [`Log::seal_in_place`], with
-    /// `record` no longer usable.
+    /// As [`Log::open_in_place`] and [`Log::seal_in_place`]; `record` is then as it was.
     pub fn reseal(&self, id: LogId, prev: Era, record: &mut [u8]) -> Result<Option<InFlight>> {
-        let pin = self.shared.acquire(1)?;
-        if named(RECORD, record)? == pin.dek().id() {
+        if self.shared.is_active(named(RECORD, record)?) {
             return Ok(None);
         }
-        self.open_in_place(id, prev, record)?;
+        // All that can fail comes before the plaintext stands in the caller's buffer.
+        let pin = self.shared.acquire(1)?;
         let key = key(&self.shared, pin.dek(), RECORD, &self.name);
-        Sealer::new(&key, pin.dek().id(), random::array()?).seal(id, prev, record)?;
+        let mut sealer = Sealer::new(&key, pin.dek().id(), random::array()?);
+        self.open_in_place(id, prev, record)?;
+        sealer.seal(id, prev, record)?;
         Ok(Some(InFlight(pin)))
     }
 

@@ -71,6 +71,9 @@ pub(super) fn open<'a>(
 ) -> Result<&'a mut [u8]> {
     let short = || Error::damaged("too short for a record");
     let (head, body) = record.split_first_chunk_mut::<RECORD_OVERHEAD>().ok_or_else(short)?;
+    if body.len() > MAX_PLAINTEXT {
+        return Err(Error::damaged("longer than a record can be"));
+    }
     let (prefix, rest) = head[NAME_LEN..].split_first_chunk().ok_or_else(short)?;
     let tag = rest.first_chunk().ok_or_else(short)?;
     subkey(key, id.era, prev, prefix).open(&id.index.to_le_bytes(), tag, body)?;

@@ -1,3 +1,5 @@
+use core::fmt;
+
 use super::cell::{Cells, SealedCell};
 use super::log_id::{Era, LogId};
 use super::stream::StreamId;
@@ -23,7 +25,7 @@ const MAX_VOTE: usize = 4096;
 /// `1 (0x01) · last 16 · committed 16 · purged 16 · sequence 8 · epoch 8 · snapshot 1 or 17 ·
 /// vote`; a log id is index and era, integers are u64 little-endian, the snapshot is `0x00` for
 /// none, else `0x01` and the stream's id.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Clone, PartialEq, Eq, Default)]
 #[expect(clippy::exhaustive_structs, reason = "its fields are the format's")]
 pub struct State {
     /// The last entry of the log.
@@ -51,6 +53,8 @@ impl Cells {
         if state.vote.len() > MAX_VOTE {
             return Err(Error::too_large("a vote", state.vote.len(), MAX_VOTE));
         }
+        // The epoch comes after the DEK: to take one may write the key file.
+        let in_flight = self.acquire()?;
         let mut plain = SecretBytes::with_capacity(128 + state.vote.len());
         plain.extend_from_slice(&[FORMAT]);
         let ids = [state.last, state.committed, state.purged];
@@ -66,7 +70,7 @@ impl Cells {
             }
         }
         plain.extend_from_slice(&state.vote);
-        self.seal_any(TABLE, log.as_bytes(), plain.expose())
+        self.seal_under(in_flight, TABLE, log.as_bytes(), plain.expose())
     }
 
     /// Opens the state cell of `log`.
@@ -74,7 +78,8 @@ impl Cells {
     /// # Errors
     ///
     /// [`Error::RolledBack`] if the key file is older than the one with which the cell was
-    /// written, or as [`Cells::open`].
+    /// written ([`Error::UnknownDek`] if it is so old that it does not hold the cell's DEK), or as
+    /// [`Cells::open`].
     pub fn open_state(&self, log: &str, sealed: &[u8]) -> Result<State> {
         let plain = self.open_any(TABLE, log.as_bytes(), sealed)?;
         let (state, epoch) = decode(plain.expose())?;
@@ -83,6 +88,19 @@ impl Cells {
             return Err(Error::RolledBack { what: "key file", found, expected: epoch });
         }
         Ok(state)
+    }
+}
+
+impl fmt::Debug for State {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State")
+            .field("last", &self.last)
+            .field("committed", &self.committed)
+            .field("purged", &self.purged)
+            .field("snapshot", &self.snapshot)
+            .field("sequence", &self.sequence)
+            .field("vote", &format_args!("{} bytes", self.vote.len()))
+            .finish()
     }
 }
 

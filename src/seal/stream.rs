@@ -45,7 +45,7 @@ const MAX_META: usize = STREAM_HEADER_LEN - NAME_LEN - xchacha::OVERHEAD - FIXED
 
 /// Names a stream's content, whatever DEK its header is sealed under: 16 bytes derived from the
 /// content key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct StreamId([u8; 16]);
 
 impl StreamId {
@@ -62,8 +62,20 @@ impl StreamId {
     }
 }
 
+impl fmt::Display for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for StreamId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StreamId({self})")
+    }
+}
+
 /// What a stream's header tells.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct StreamInfo {
     /// Names the content.
@@ -74,8 +86,20 @@ pub struct StreamInfo {
     pub len: u64,
     /// Plaintext of a full chunk, in bytes.
     pub chunk_size: u32,
-    /// What the writer added.
+    /// What the writer added. Not wiped: no place for a secret.
     pub meta: Vec<u8>,
+}
+
+impl fmt::Debug for StreamInfo {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("StreamInfo")
+            .field("id", &self.id)
+            .field("at", &self.at)
+            .field("len", &self.len)
+            .field("chunk_size", &self.chunk_size)
+            .field("meta", &format_args!("{} bytes", self.meta.len()))
+            .finish()
+    }
 }
 
 /// Seals and opens streams.
@@ -130,11 +154,12 @@ impl Streams {
         name: &str,
         header: &mut [u8; STREAM_HEADER_LEN],
     ) -> Result<Option<InFlight>> {
-        let pin = self.shared.acquire(1)?;
-        if named(STREAM, header)? == pin.dek().id() {
+        valid_stream(name)?;
+        if self.shared.is_active(named(STREAM, header)?) {
             return Ok(None);
         }
         let opened = self.open_header(name, header)?;
+        let pin = self.shared.acquire(1)?;
         *header = self.seal_header(&pin, name, &opened)?;
         Ok(Some(InFlight(pin)))
     }

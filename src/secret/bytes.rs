@@ -84,7 +84,13 @@ impl SecretBytes {
 
     /// Wipes all bytes and keeps the memory for the next ones.
     pub fn clear(&mut self) {
-        self.0.zeroize();
+        self.resize(0);
+    }
+
+    /// Makes the length `len`, at most what it is, and wipes nothing: for bytes that are no longer
+    /// secret, having been sealed in place.
+    pub(crate) fn cut_sealed(&mut self, len: usize) {
+        self.0.truncate(len);
     }
 
     /// Removes the first `count` bytes; the freed end of the memory is wiped.

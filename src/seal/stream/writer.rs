@@ -2,8 +2,8 @@ use core::fmt;
 use std::io::{self, Seek, SeekFrom, Write};
 
 use super::{
-    CHUNK, CHUNK_OVERHEAD, Header, STREAM_HEADER_LEN, StreamId, StreamInfo, Streams, chunk_suffix,
-    new_content, stream_id, valid_stream,
+    CHUNK, CHUNK_OVERHEAD, Header, MAX_META, STREAM_HEADER_LEN, StreamId, StreamInfo, Streams,
+    chunk_suffix, new_content, stream_id, valid_stream,
 };
 use crate::crypto::random;
 use crate::crypto::secretbox::{PREFIX_LEN, Subkey};
@@ -50,7 +50,8 @@ impl SealedStream {
 }
 
 impl Streams {
-    /// Begins a stream at the present position of `out`.
+    /// Begins a stream at the present position of `out`, which must not be a file in append mode:
+    /// the header is written last, and at the front.
     ///
     /// # Errors
     ///
@@ -90,6 +91,9 @@ impl<W: Write + Seek> StreamWriter<W> {
         if self.failed {
             return Err(Misuse::State("an earlier write to the stream failed").into());
         }
+        if meta.len() > MAX_META {
+            return Err(Error::too_large("a stream's meta", meta.len(), MAX_META));
+        }
         self.seal_chunk(true)?;
         let id = stream_id(&self.content);
         let info = StreamInfo { id, at, len: self.len, chunk_size: CHUNK, meta: meta.to_vec() };
@@ -106,6 +110,9 @@ impl<W: Write + Seek> StreamWriter<W> {
     }
 
     fn seal_chunk(&mut self, last: bool) -> Result<()> {
+        // Until it is written whole, also if `out` panics: a chunk that is sealed already must not
+        // be taken for plaintext and sealed again.
+        self.failed = true;
         // Drawn here, where the plaintext is at hand.
         let prefix: [u8; PREFIX_LEN] = random::array()?;
         let chunk = self.chunk.expose_mut();
@@ -115,8 +122,9 @@ impl<W: Write + Seek> StreamWriter<W> {
         head[..PREFIX_LEN].copy_from_slice(&prefix);
         head[PREFIX_LEN..].copy_from_slice(&tag);
         self.out.write_all(self.chunk.expose()).map_err(Error::Stream)?;
-        self.chunk.resize(CHUNK_OVERHEAD);
+        self.chunk.cut_sealed(CHUNK_OVERHEAD);
         self.index += 1;
+        self.failed = false;
         Ok(())
     }
 }
@@ -128,12 +136,9 @@ impl<W: Write + Seek> Write for StreamWriter<W> {
         }
         // A full chunk is sealed only when more comes: the last one is sealed as the last.
         if self.chunk.len() == CHUNK_OVERHEAD + chunk_len() && !bytes.is_empty() {
-            self.seal_chunk(false).map_err(|error| {
-                self.failed = true;
-                match error {
-                    Error::Stream(source) => source,
-                    other => io::Error::other(other),
-                }
+            self.seal_chunk(false).map_err(|error| match error {
+                Error::Stream(source) => source,
+                other => io::Error::other(other),
             })?;
         }
         let room = CHUNK_OVERHEAD + chunk_len() - self.chunk.len();

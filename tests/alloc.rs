@@ -1,0 +1,136 @@
+//! What the paths that matter allocate: counted, in a test binary of its own.
+#![allow(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a test says that it failed by panicking")]
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::sync::Arc;
+
+use nodeseal::fs::SimFs;
+use nodeseal::keyring::Location;
+use nodeseal::seal::{Era, LogId, RECORD_OVERHEAD};
+use nodeseal::{Identity, Keyring, Protector, UnlockKey};
+
+/// What one thread allocated while it was counting.
+#[derive(Clone, Copy, Default)]
+struct Count {
+    calls: usize,
+    live: isize,
+    peak: isize,
+}
+
+thread_local! {
+    static COUNT: Cell<Option<Count>> = const { Cell::new(None) };
+}
+
+fn note(calls: usize, bytes: isize) {
+    COUNT.with(|count| {
+        if let Some(mut now) = count.get() {
+            now.calls += calls;
+            now.live += bytes;
+            now.peak = now.peak.max(now.live);
+            count.set(Some(now));
+        }
+    });
+}
+
+struct Counting;
+
+// SAFETY: every call goes to the system's allocator as it is; the counting neither allocates nor
+// unwinds.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        note(1, layout.size().cast_signed());
+        // SAFETY: the caller's promises are the ones that `System` asks for.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
+        note(0, -layout.size().cast_signed());
+        // SAFETY: as above; `block` came from `System`.
+        unsafe { System.dealloc(block, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+fn counted<T>(run: impl FnOnce() -> T) -> (Count, T) {
+    COUNT.with(|count| count.set(Some(Count::default())));
+    let result = run();
+    (COUNT.with(Cell::take).unwrap_or_default(), result)
+}
+
+fn keyring() -> Keyring {
+    let place = Location::on(Arc::new(SimFs::new()), "/keys");
+    let protector = Protector::unlock_key(&UnlockKey::generate().unwrap());
+    Keyring::create(place, &Identity::new("prod", "m1").unwrap(), protector, &[]).unwrap()
+}
+
+#[test]
+fn the_counting_counts() {
+    let (count, grown) = counted(|| {
+        let mut bytes = vec![0_u8; 1000];
+        bytes.reserve_exact(9000);
+        bytes
+    });
+    assert!(count.calls >= 2 && count.peak >= 10_000, "{} {}", count.calls, count.peak);
+    drop(grown);
+}
+
+#[test]
+fn sealing_and_opening_records_in_place_allocates_nothing() {
+    let keyring = keyring();
+    let log = keyring.log("raft").unwrap();
+    let mut buffers = vec![vec![7; RECORD_OVERHEAD + 300]; 64];
+    let id = |index: usize| LogId::new(index as u64 + 1, Era::term(1 + index as u64 / 20));
+    let mut records: Vec<_> =
+        buffers.iter_mut().enumerate().map(|(i, buffer)| (id(i), &mut buffer[..])).collect();
+    // Derives the log's key.
+    log.seal_batch(LogId::START, &mut records[..1]).unwrap().durable();
+    let (count, sealed) = counted(|| log.seal_batch(LogId::START, &mut records));
+    sealed.unwrap().durable();
+    assert_eq!(count.calls, 0);
+
+    let (count, ()) = counted(|| {
+        let mut prev = Era::NONE;
+        for (id, record) in &mut records {
+            assert!(log.open_in_place(*id, prev, record).is_ok());
+            prev = id.era;
+        }
+    });
+    assert_eq!(count.calls, 0);
+
+    let mut one = vec![0; RECORD_OVERHEAD + 10];
+    let (count, sealed) = counted(|| log.seal_in_place(id(0), Era::NONE, &mut one));
+    sealed.unwrap().durable();
+    assert_eq!(count.calls, 0);
+}
+
+#[test]
+fn a_stream_of_64_mib_is_written_and_read_in_constant_memory() {
+    const PEAK: isize = 300 << 10;
+    let streams = keyring().streams();
+    let block = [0x6b; 1 << 16];
+    let file = tempfile::tempfile().unwrap();
+    let (count, (mut file, sealed)) = counted(|| {
+        let mut writer = streams.create("snapshot", file).unwrap();
+        (0..1024).for_each(|_| writer.write_all(&block).unwrap());
+        writer.finish(LogId::START, b"").unwrap()
+    });
+    sealed.durable();
+    assert!(count.peak < PEAK, "writing took {}", count.peak);
+
+    file.rewind().unwrap();
+    let mut read = [0; 1 << 16];
+    let (count, ()) = counted(|| {
+        let mut reader = streams.open("snapshot", file).unwrap();
+        assert_eq!(reader.info().len, 64 << 20);
+        reader.verify().unwrap();
+        reader.seek(SeekFrom::End(-(1 << 20))).unwrap();
+        (0..16).for_each(|_| reader.read_exact(&mut read).unwrap());
+    });
+    assert_eq!(read, block);
+    assert!(count.peak < PEAK, "reading took {}", count.peak);
+}

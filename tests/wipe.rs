@@ -1,0 +1,14 @@
+//! No heap block is released with a secret in it: an allocator looks at every one.
+//!
+//! Registers and stacks are not looked at; the library does not promise them either.
+#![allow(unsafe_code)]
+#![allow(clippy::unwrap_used, reason = "a test says that it failed by panicking")]
+
+#[path = "wipe/by_hand.rs"]
+mod by_hand;
+#[path = "wipe/keys.rs"]
+mod keys;
+#[path = "wipe/payloads.rs"]
+mod payloads;
+#[path = "wipe/watch.rs"]
+mod watch;
