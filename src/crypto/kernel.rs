@@ -3,11 +3,14 @@
 //! | kernel | needs | Salsa20 | Poly1305 |
 //! |---|---|---|---|
 //! | `avx512` | AVX-512 F, BW, VL, IFMA | 4 or 8 blocks by diagonals; 16 by lanes | eight blocks by lanes |
+//! | `avx2` | AVX2 | 4 or 6 blocks by diagonals; 8 by lanes | 64-bit integers |
 //! | `portable` | nothing | crate `salsa20` | crate `poly1305` |
 //!
 //! A kernel with vectors is a set of functions that need processor features. Its value in [`Kernel`]
 //! is made only where those were found, and is the one way to call them.
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
@@ -26,7 +29,7 @@ use std::sync::OnceLock;
 
 use super::TAG_LEN;
 #[cfg(target_arch = "x86_64")]
-use vector::Avx512;
+use vector::{Avx2, Avx512};
 
 /// One message of a batch.
 #[derive(Default)]
@@ -54,6 +57,8 @@ struct Places<const N: usize> {
 pub(crate) enum Kernel {
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
+    #[cfg(target_arch = "x86_64")]
+    Avx2(Avx2),
     Portable,
 }
 
@@ -72,6 +77,8 @@ macro_rules! dispatch {
         match $kernel {
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx512(kernel) => kernel.$call($($argument),*),
+            #[cfg(target_arch = "x86_64")]
+            Kernel::Avx2(kernel) => kernel.$call($($argument),*),
             Kernel::Portable => portable::$call($($argument),*),
         }
     };
@@ -92,7 +99,8 @@ impl Kernel {
     /// Those that the processor can run, fastest first.
     pub(crate) fn available() -> impl Iterator<Item = Self> {
         #[cfg(target_arch = "x86_64")]
-        let vector = Avx512::detect().map(Self::Avx512).into_iter();
+        let vector =
+            Avx512::detect().map(Self::Avx512).into_iter().chain(Avx2::detect().map(Self::Avx2));
         #[cfg(not(target_arch = "x86_64"))]
         let vector = core::iter::empty();
         vector.chain([Self::Portable])
@@ -102,6 +110,8 @@ impl Kernel {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(_) => "avx512",
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => "avx2",
             Self::Portable => "portable",
         }
     }

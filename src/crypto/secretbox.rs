@@ -9,6 +9,7 @@
 use zeroize::Zeroizing;
 
 use super::TAG_LEN;
+pub(crate) use super::kernel::Message;
 use super::kernel::{Kernel, Stack};
 use super::stack::wiped;
 use crate::error::{Error, Result};
@@ -59,6 +60,18 @@ impl Subkey {
         let kernel = Kernel::current();
         authentic(on_stack(kernel, data.len(), || kernel.open(&self.0, suffix, tag, data)))
     }
+
+    /// As [`Subkey::seal`], for each of `messages`, whose tags are put before their text.
+    pub(crate) fn seal_many(&self, messages: &mut [Message<'_>]) {
+        let kernel = Kernel::current();
+        wiped::<MUCH, _>(|| kernel.seal_many(&self.0, messages));
+    }
+
+    /// As [`Subkey::open`], for each of `messages`; [`Message::right`] tells which ones opened.
+    pub(crate) fn open_many(&self, messages: &mut [Message<'_>]) {
+        let kernel = Kernel::current();
+        wiped::<MUCH, _>(|| kernel.open_many(&self.0, messages));
+    }
 }
 
 /// Encrypts `data` and gives its tag.
@@ -77,9 +90,7 @@ pub(crate) fn open(
 ) -> Result<()> {
     let (prefix, suffix) = split(nonce);
     let kernel = Kernel::current();
-    authentic(on_stack(kernel, data.len(), || {
-        kernel.derive_open(key, &prefix, &suffix, tag, data)
-    }))
+    authentic(on_stack(kernel, data.len(), || kernel.derive_open(key, &prefix, &suffix, tag, data)))
 }
 
 const fn authentic(right: bool) -> Result<()> {

@@ -116,13 +116,15 @@ impl<'a> Batch<'a> {
             return Ok(SealedBatch { buffer, records, in_flight: None });
         }
         let in_flight = log.seal_checked(records.len(), |sealer| {
-            let mut prev = after.era;
-            for (id, range) in &records {
-                let record = buffer.expose_mut().get_mut(range.clone()).ok_or(Misuse::Buffer)?;
-                sealer.seal(*id, prev, record)?;
-                prev = id.era;
-            }
-            Ok(())
+            let mut rest = buffer.expose_mut();
+            let parts = records.iter().map(|(id, range)| {
+                let whole = core::mem::take(&mut rest);
+                let (record, more) =
+                    whole.split_at_mut_checked(range.len()).ok_or(Misuse::Buffer)?;
+                rest = more;
+                Ok((*id, record))
+            });
+            sealer.seal_all(after.era, parts)
         })?;
         Ok(SealedBatch { buffer, records, in_flight: Some(in_flight) })
     }

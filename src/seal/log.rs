@@ -6,7 +6,7 @@ use super::log_id::{Era, LogId};
 use super::record::{self, Sealer};
 use super::{InFlight, RECORD, key, named};
 use crate::crypto::random;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::key::{DekId, valid_name};
 use crate::keyring::{Keyring, Shared};
 
@@ -93,12 +93,8 @@ impl Log {
             record::check(record)?;
         }
         self.seal_checked(records.len(), |sealer| {
-            let mut prev = after.era;
-            for (id, record) in records.iter_mut() {
-                sealer.seal(*id, prev, record)?;
-                prev = id.era;
-            }
-            Ok(())
+            let records = records.iter_mut().map(|(id, record)| Ok((*id, &mut **record)));
+            sealer.seal_all(after.era, records)
         })
     }
 
@@ -106,13 +102,13 @@ impl Log {
     pub(super) fn seal_checked(
         &self,
         count: usize,
-        seal: impl FnOnce(&mut Sealer<'_>) -> Result<()>,
+        seal: impl FnOnce(&Sealer<'_>) -> Result<()>,
     ) -> Result<InFlight> {
         let pin = self.shared.acquire(u64::try_from(count).unwrap_or(u64::MAX))?;
         let key = key(&self.shared, pin.dek(), RECORD, &self.name);
         // Drawn here, where all plaintexts are at hand, and kept nowhere: neither a fork nor a
         // counter can repeat it.
-        seal(&mut Sealer::new(&key, pin.dek().id(), random::array()?))?;
+        seal(&Sealer::new(&key, pin.dek().id(), random::array()?))?;
         Ok(InFlight(pin))
     }
 
@@ -136,6 +132,26 @@ impl Log {
         record::open(&key, id, prev, record)
     }
 
+    /// Opens records in place, each as [`Log::open_in_place`] does; the plaintext then stands after
+    /// [`RECORD_OVERHEAD`](super::RECORD_OVERHEAD) bytes. `after` is the entry that comes before the
+    /// first. Nothing is allocated.
+    ///
+    /// Fastest for records that were sealed together and stand in their order.
+    ///
+    /// # Errors
+    ///
+    /// The number of the first record that does not open, with its error as in
+    /// [`Log::open_in_place`]. It is then as it was, those before it are open, and those after it may
+    /// be either.
+    pub fn open_batch(
+        &self,
+        after: LogId,
+        records: &mut [(LogId, &mut [u8])],
+    ) -> Result<(), (usize, Error)> {
+        let key = |id| Ok(key(&self.shared, &*self.shared.find(id)?, RECORD, &self.name));
+        record::open_all(key, after.era, records)
+    }
+
     /// Re-seals a record in place under the active DEK; `None` if it is under it already.
     ///
     /// Write it back only where the record still stands that was read: the engine may have
@@ -151,7 +167,7 @@ impl Log {
         // All that can fail comes before the plaintext stands in the caller's buffer.
         let pin = self.shared.acquire(1)?;
         let key = key(&self.shared, pin.dek(), RECORD, &self.name);
-        let mut sealer = Sealer::new(&key, pin.dek().id(), random::array()?);
+        let sealer = Sealer::new(&key, pin.dek().id(), random::array()?);
         self.open_in_place(id, prev, record)?;
         sealer.seal(id, prev, record)?;
         Ok(Some(InFlight(pin)))

@@ -11,10 +11,12 @@
 //! `K = HKDF(DEK, "record", 0x01, cluster, node, log)`, `K' = HSalsa20(K, era ‖ prev)`, both u64
 //! little-endian; the record is a NaCl secretbox under `K'` with the nonce `prefix ‖ index`.
 
+use std::sync::Arc;
+
 use super::log_id::{Era, LogId};
-use super::{MAX_PLAINTEXT, NAME_LEN, RECORD, put_name};
+use super::{MAX_PLAINTEXT, NAME_LEN, RECORD, named, put_name};
 use crate::crypto::TAG_LEN;
-use crate::crypto::secretbox::{PREFIX_LEN, Subkey};
+use crate::crypto::secretbox::{Message, PREFIX_LEN, SUFFIX_LEN, Subkey};
 use crate::error::{Error, Misuse, Result};
 use crate::key::DekId;
 use crate::secret::SecretKey;
@@ -22,34 +24,99 @@ use crate::secret::SecretKey;
 /// How much longer a record is than its plaintext, in bytes.
 pub const RECORD_OVERHEAD: usize = NAME_LEN + PREFIX_LEN + TAG_LEN;
 
-/// Seals record after record of one call, which all have one prefix.
+/// Seals the records of one call, which all have one prefix.
 pub(super) struct Sealer<'a> {
     key: &'a SecretKey,
     dek: DekId,
     prefix: [u8; PREFIX_LEN],
-    /// The subkey of the run of records that have these eras.
-    run: Option<(Era, Era, Subkey)>,
 }
 
 impl<'a> Sealer<'a> {
     pub(super) const fn new(key: &'a SecretKey, dek: DekId, prefix: [u8; PREFIX_LEN]) -> Self {
-        Self { key, dek, prefix, run: None }
+        Self { key, dek, prefix }
     }
 
     /// Seals `record`, whose plaintext stands after [`RECORD_OVERHEAD`] bytes of room.
-    pub(super) fn seal(&mut self, id: LogId, prev: Era, record: &mut [u8]) -> Result<()> {
-        let (head, body) = check(record)?;
-        let key = self.key;
-        let run = self.run.take_if(|(era, before, _)| *era == id.era && *before == prev);
-        let (.., subkey) = self
-            .run
-            .insert(run.unwrap_or_else(|| (id.era, prev, subkey(key, id.era, prev, &self.prefix))));
-        let tag = subkey.seal(&id.index.to_le_bytes(), body);
-        let (name, head) = head.split_first_chunk_mut().ok_or(Misuse::Buffer)?;
-        put_name(RECORD, self.dek, name);
-        head[..PREFIX_LEN].copy_from_slice(&self.prefix);
-        head[PREFIX_LEN..].copy_from_slice(&tag);
+    pub(super) fn seal(&self, id: LogId, prev: Era, record: &mut [u8]) -> Result<()> {
+        check(record)?;
+        let sealed = self.head(record)?;
+        let (tag, body) = sealed.split_first_chunk_mut().ok_or(Misuse::Buffer)?;
+        *tag = subkey(self.key, (id.era, prev), &self.prefix).seal(&suffix(id), body);
         Ok(())
+    }
+
+    /// Seals records that were checked, as [`Sealer::seal`] does; `prev` is the era before the first.
+    pub(super) fn seal_all<'r>(
+        &self,
+        mut prev: Era,
+        records: impl Iterator<Item = Result<(LogId, &'r mut [u8])>>,
+    ) -> Result<()> {
+        let mut group = Group::default();
+        let mut run: Option<(Eras, Subkey)> = None;
+        for record in records {
+            let (id, record) = record?;
+            let eras = (id.era, prev);
+            if group.is_full() || run.as_ref().is_some_and(|(before, _)| *before != eras) {
+                group.take(&run, Subkey::seal_many);
+            }
+            if run.as_ref().is_none_or(|(before, _)| *before != eras) {
+                run = Some((eras, subkey(self.key, eras, &self.prefix)));
+            }
+            group.push(suffix(id), self.head(record)?);
+            prev = id.era;
+        }
+        group.take(&run, Subkey::seal_many);
+        Ok(())
+    }
+
+    /// Writes what stands before the tag, and gives the rest.
+    fn head<'r>(&self, record: &'r mut [u8]) -> Result<&'r mut [u8]> {
+        let (name, rest) = record.split_first_chunk_mut().ok_or(Misuse::Buffer)?;
+        let (prefix, rest) = rest.split_first_chunk_mut().ok_or(Misuse::Buffer)?;
+        put_name(RECORD, self.dek, name);
+        *prefix = self.prefix;
+        Ok(rest)
+    }
+}
+
+/// The eras of a record and of the one before it.
+type Eras = (Era, Era);
+
+/// How many records are sealed or opened in one go, at most.
+const GROUP: usize = 32;
+
+/// Records under one subkey, to be sealed or opened in one go.
+#[derive(Default)]
+struct Group<'r> {
+    messages: [Message<'r>; GROUP],
+    used: usize,
+}
+
+impl<'r> Group<'r> {
+    const fn is_full(&self) -> bool {
+        self.used == GROUP
+    }
+
+    /// Adds a tag and the text after it; there is room.
+    fn push(&mut self, suffix: [u8; SUFFIX_LEN], sealed: &'r mut [u8]) {
+        if let Some(message) = self.messages.get_mut(self.used) {
+            *message = Message { suffix, sealed, right: false };
+            self.used += 1;
+        }
+    }
+
+    /// Has `call` work on them, empties the group, and gives them back.
+    fn take<T>(
+        &mut self,
+        run: &Option<(T, Subkey)>,
+        call: fn(&Subkey, &mut [Message<'r>]),
+    ) -> &[Message<'r>] {
+        let used = core::mem::take(&mut self.used);
+        let messages = self.messages.get_mut(..used).unwrap_or_default();
+        if let (Some((_, subkey)), [_, ..]) = (run, &*messages) {
+            call(subkey, messages);
+        }
+        messages
     }
 }
 
@@ -69,18 +136,78 @@ pub(super) fn open<'a>(
     prev: Era,
     record: &'a mut [u8],
 ) -> Result<&'a mut [u8]> {
-    let short = || Error::damaged("too short for a record");
-    let (head, body) = record.split_first_chunk_mut::<RECORD_OVERHEAD>().ok_or_else(short)?;
-    if body.len() > MAX_PLAINTEXT {
-        return Err(Error::damaged("longer than a record can be"));
-    }
-    let (prefix, rest) = head[NAME_LEN..].split_first_chunk().ok_or_else(short)?;
-    let tag = rest.first_chunk().ok_or_else(short)?;
-    subkey(key, id.era, prev, prefix).open(&id.index.to_le_bytes(), tag, body)?;
+    let (prefix, sealed) = parts(record)?;
+    let (tag, body) = sealed.split_first_chunk_mut().ok_or(Misuse::Buffer)?;
+    subkey(key, (id.era, prev), prefix).open(&suffix(id), tag, body)?;
     Ok(body)
 }
 
-fn subkey(key: &SecretKey, era: Era, prev: Era, prefix: &[u8; PREFIX_LEN]) -> Subkey {
+/// Opens records in place, as [`open`] does; `prev` is the era before the first. `key` gives the key
+/// of the DEK that a record names.
+///
+/// An error comes with the number of the first record that did not open.
+pub(super) fn open_all(
+    key: impl Fn(DekId) -> Result<Arc<SecretKey>>,
+    mut prev: Era,
+    records: &mut [(LogId, &mut [u8])],
+) -> Result<(), (usize, Error)> {
+    let mut group = Group::default();
+    let mut run: Option<(Opened, Subkey)> = None;
+    let mut judged = 0;
+    let mut judge = |messages: &[Message<'_>]| {
+        let wrong = messages.iter().position(|message| !message.right);
+        judged += messages.len();
+        wrong.map_or(Ok(()), |at| Err((judged - messages.len() + at, Error::Unauthentic)))
+    };
+    for (at, (id, record)) in records.iter_mut().enumerate() {
+        let begun = named(RECORD, record)
+            .and_then(|dek| Ok((dek, parts(record)?)))
+            .map(|(dek, (prefix, sealed))| ((dek, (id.era, prev), *prefix), sealed));
+        // Those before it are judged first, so that the error is the first one.
+        let (what, sealed) = match begun {
+            Ok(begun) => begun,
+            Err(error) => {
+                judge(group.take(&run, Subkey::open_many))?;
+                return Err((at, error));
+            }
+        };
+        let same = run.as_ref().is_some_and(|(before, _)| *before == what);
+        if group.is_full() || !same {
+            judge(group.take(&run, Subkey::open_many))?;
+        }
+        if !same {
+            let (dek, eras, prefix) = &what;
+            let key = key(*dek).map_err(|error| (at, error))?;
+            run = Some((what, subkey(&key, *eras, prefix)));
+        }
+        group.push(suffix(*id), sealed);
+        prev = id.era;
+    }
+    judge(group.take(&run, Subkey::open_many))
+}
+
+/// What the records that are opened in one go have in common.
+type Opened = (DekId, Eras, [u8; PREFIX_LEN]);
+
+/// The prefix of a sealed record, and its tag and ciphertext.
+fn parts(record: &mut [u8]) -> Result<(&[u8; PREFIX_LEN], &mut [u8])> {
+    let short = || Error::damaged("too short for a record");
+    if record.len() < RECORD_OVERHEAD {
+        return Err(short());
+    }
+    if record.len() - RECORD_OVERHEAD > MAX_PLAINTEXT {
+        return Err(Error::damaged("longer than a record can be"));
+    }
+    let (_, rest) = record.split_at_mut_checked(NAME_LEN).ok_or_else(short)?;
+    let (prefix, sealed) = rest.split_first_chunk_mut().ok_or_else(short)?;
+    Ok((prefix, sealed))
+}
+
+fn suffix(id: LogId) -> [u8; SUFFIX_LEN] {
+    id.index.to_le_bytes()
+}
+
+fn subkey(key: &SecretKey, (era, prev): Eras, prefix: &[u8; PREFIX_LEN]) -> Subkey {
     let mut eras = [0; PREFIX_LEN];
     eras[..8].copy_from_slice(&era.get().to_le_bytes());
     eras[8..].copy_from_slice(&prev.get().to_le_bytes());

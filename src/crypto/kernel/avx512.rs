@@ -6,14 +6,13 @@ mod rows;
 
 use core::arch::x86_64::*;
 
-use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 use self::poly::Powers;
 use self::rows::Key;
 use super::many::LANES;
 use super::memory::{load_part, load512, store_part, store512};
-use super::poly64::{Poly64, halves};
+use super::poly64::{Poly64, equal};
 use super::words::{Blocks, xor};
 use crate::crypto::TAG_LEN;
 
@@ -53,12 +52,7 @@ pub(super) fn derive_seal(
 
 /// Opens `data` under a subkey, if the tag is right.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-pub(super) fn open(
-    key: &[u8; 32],
-    suffix: &[u8; 8],
-    tag: &[u8; TAG_LEN],
-    data: &mut [u8],
-) -> bool {
+pub(super) fn open(key: &[u8; 32], suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: &mut [u8]) -> bool {
     open_with(Key::load(key), suffix, tag, data)
 }
 
@@ -83,28 +77,30 @@ pub(super) fn mac(key: &[u8; 32], data: &[u8]) -> [u8; TAG_LEN] {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
 fn seal_with(key: Key, suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN] {
-    match data.len() {
-        0..=SHORT => seal_rows::<1>(key, suffix, data),
-        0..=MEDIUM => seal_rows::<2>(key, suffix, data),
-        _ => {
-            let mut bytes = Zeroizing::new([0; 32]);
-            key.store(&mut bytes);
-            seal_long(&bytes, suffix, data)
-        }
+    let len = data.len();
+    if len <= SHORT {
+        seal_rows::<1>(key, suffix, data)
+    } else if len <= MEDIUM {
+        seal_rows::<2>(key, suffix, data)
+    } else {
+        let mut bytes = Zeroizing::new([0; 32]);
+        key.store(&mut bytes);
+        seal_long(&bytes, suffix, data)
     }
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
 fn open_with(key: Key, suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: &mut [u8]) -> bool {
-    match data.len() {
-        0..=SHORT => open_rows::<1>(key, suffix, tag, data),
-        0..=MEDIUM => open_rows::<2>(key, suffix, tag, data),
-        _ => {
-            let mut bytes = Zeroizing::new([0; 32]);
-            key.store(&mut bytes);
-            open_long(&bytes, suffix, tag, data)
-        }
+    let len = data.len();
+    if len <= SHORT {
+        open_rows::<1>(key, suffix, tag, data)
+    } else if len <= MEDIUM {
+        open_rows::<2>(key, suffix, tag, data)
+    } else {
+        let mut bytes = Zeroizing::new([0; 32]);
+        key.store(&mut bytes);
+        open_long(&bytes, suffix, tag, data)
     }
 }
 
@@ -242,10 +238,4 @@ fn xor_rows<const N: usize>(blocks: &[[__m512i; 4]; N], data: &mut [u8]) {
         }
         rest = more;
     }
-}
-
-#[inline(always)]
-fn equal(tag: &[u8; TAG_LEN], computed: [u8; TAG_LEN]) -> bool {
-    let [low, high] = halves(u128::from_ne_bytes(*tag) ^ u128::from_ne_bytes(computed));
-    (low | high).ct_eq(&0).into()
 }

@@ -13,6 +13,7 @@
 //! with products below 2¹²⁵, so that sums of three fit. `h2` is at most 4 wherever a block begins, and 7
 //! with the block's own bit and the carries: `h2·s1` fits a word.
 
+use subtle::ConstantTimeEq;
 use zeroize::optimization_barrier;
 
 use crate::crypto::TAG_LEN;
@@ -124,4 +125,11 @@ fn read_tail(data: &[u8], tail: &[u8]) -> u128 {
         Some(last) => u128::from_le_bytes(*last) >> (8 * (16 - tail.len())),
         None => tail.iter().rev().fold(0, |word, byte| word << 8 | u128::from(*byte)),
     }
+}
+
+/// Compares tags in constant time.
+#[inline(always)]
+pub(super) fn equal(tag: &[u8; TAG_LEN], computed: [u8; TAG_LEN]) -> bool {
+    let [low, high] = halves(u128::from_le_bytes(*tag) ^ u128::from_le_bytes(computed));
+    (low | high).ct_eq(&0).into()
 }

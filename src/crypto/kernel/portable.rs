@@ -26,12 +26,7 @@ pub(super) fn seal(key: &[u8; 32], suffix: &[u8; 8], data: &mut [u8]) -> [u8; TA
 }
 
 /// Opens `data` under a subkey, if the tag is right.
-pub(super) fn open(
-    key: &[u8; 32],
-    suffix: &[u8; 8],
-    tag: &[u8; TAG_LEN],
-    data: &mut [u8],
-) -> bool {
+pub(super) fn open(key: &[u8; 32], suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: &mut [u8]) -> bool {
     let (mut stream, authenticator) = start(key, suffix);
     let right = authenticator.compute_unpadded(data).ct_eq(tag.as_slice()).into();
     if right {

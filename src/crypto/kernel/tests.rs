@@ -51,7 +51,8 @@ fn every_length_agrees() {
 
 /// The messages of a batch, with lengths from `lens`.
 fn batch(seed: usize, lens: &[usize]) -> Vec<([u8; 8], Vec<u8>)> {
-    let message = |(i, len): (usize, &usize)| (array(seed + 8 * i), pattern(16 + i + len)[i..].to_vec());
+    let message =
+        |(i, len): (usize, &usize)| (array(seed + 8 * i), pattern(16 + i + len)[i..].to_vec());
     lens.iter().enumerate().map(message).collect()
 }
 
@@ -103,7 +104,8 @@ fn batches_agree() {
         }
         for seed in 0..300 {
             let noise = pattern(seed + 40);
-            let lens: Vec<_> = noise[seed..].iter().map(|n| usize::from(*n).pow(3) / 9001).collect();
+            let lens: Vec<_> =
+                noise[seed..].iter().map(|n| usize::from(*n).pow(3) / 9001).collect();
             batch_agrees(kernel, seed, &lens);
         }
     }
@@ -120,4 +122,12 @@ fn what_is_shorter_than_a_tag_is_no_message() {
         assert_eq!((parts[0].right, parts[1].right), (false, true));
         assert_eq!(data[0].1, [5; 15]);
     }
+}
+
+#[test]
+fn a_kernel_can_be_forced() {
+    for kernel in Kernel::available() {
+        assert_eq!(force::on(kernel, Kernel::current), kernel);
+    }
+    assert_eq!(Some(Kernel::current()), Kernel::available().next());
 }

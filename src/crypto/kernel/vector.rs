@@ -2,7 +2,7 @@
 #![expect(unsafe_code, reason = "a function that needs processor features is unsafe to call")]
 
 use super::many::{self, LANES, Lanes, Way};
-use super::{Message, Places, avx512};
+use super::{Message, Places, avx2, avx512};
 use crate::crypto::TAG_LEN;
 
 /// The processor has AVX-512 F, BW, VL and IFMA.
@@ -20,9 +20,20 @@ impl Avx512 {
     }
 }
 
+/// The processor has AVX2.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Avx2(());
+
+impl Avx2 {
+    /// As [`Avx512::detect`].
+    pub(super) fn detect() -> Option<Self> {
+        is_x86_feature_detected!("avx2").then_some(Self(()))
+    }
+}
+
 /// Methods of the same names as a kernel's functions.
 macro_rules! methods {
-    ($token:ident, $kernel:ident: $(fn $name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
+    ($token:ident, $kernel:ident; $(fn $name:ident($($argument:ident: $type:ty),*) $(-> $result:ty)?;)*) => {
         impl $token {$(
             #[inline]
             pub(super) fn $name(self, $($argument: $type),*) $(-> $result)? {
@@ -34,13 +45,27 @@ macro_rules! methods {
     };
 }
 
-methods! { Avx512, avx512:
-    fn derive(key: &[u8; 32], input: &[u8; 16], out: &mut [u8; 32]);
-    fn seal(key: &[u8; 32], suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN];
-    fn open(key: &[u8; 32], suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: &mut [u8]) -> bool;
-    fn derive_seal(key: &[u8; 32], prefix: &[u8; 16], suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN];
-    fn derive_open(key: &[u8; 32], prefix: &[u8; 16], suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: &mut [u8]) -> bool;
+macro_rules! messages {
+    ($token:ident, $kernel:ident) => {
+        methods! { $token, $kernel;
+            fn derive(key: &[u8; 32], input: &[u8; 16], out: &mut [u8; 32]);
+            fn seal(key: &[u8; 32], suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN];
+            fn open(
+                key: &[u8; 32], suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: &mut [u8]
+            ) -> bool;
+            fn derive_seal(
+                key: &[u8; 32], prefix: &[u8; 16], suffix: &[u8; 8], data: &mut [u8]
+            ) -> [u8; TAG_LEN];
+            fn derive_open(
+                key: &[u8; 32], prefix: &[u8; 16], suffix: &[u8; 8], tag: &[u8; TAG_LEN],
+                data: &mut [u8]
+            ) -> bool;
+        }
+    };
 }
+
+messages!(Avx512, avx512);
+messages!(Avx2, avx2);
 
 /// Batches on a kernel of vectors.
 macro_rules! batches {
@@ -86,3 +111,4 @@ macro_rules! batches {
 }
 
 batches!(Avx512, avx512);
+batches!(Avx2, avx2);

@@ -32,10 +32,15 @@ impl Block {
     /// Block 0.
     #[inline(always)]
     pub(super) fn new(key: &[u8; 32], suffix: &[u8; 8]) -> Self {
+        let [n0, n1] = split(u64::from_le_bytes(*suffix));
+        Self::with_input(key, [n0, n1, 0, 0])
+    }
+
+    #[inline(always)]
+    fn with_input(key: &[u8; 32], [n0, n1, n2, n3]: [u32; 4]) -> Self {
         let [x0, x1, x2, x3] = CONSTANTS;
         let [k0, k1, k2, k3, k4, k5, k6, k7] = key_words(key);
-        let [n0, n1] = split(u64::from_le_bytes(*suffix));
-        let start = [x0, k0, k1, k2, k3, x1, n0, n1, 0, 0, x2, k4, k5, k6, k7, x3];
+        let start = [x0, k0, k1, k2, k3, x1, n0, n1, n2, n3, x2, k4, k5, k6, k7, x3];
         Self { start, x: start }
     }
 
@@ -63,13 +68,36 @@ impl Block {
 
     /// The block's bytes.
     #[inline(always)]
-    pub(super) fn finish(mut self, out: &mut [u8; 64]) {
+    pub(super) fn finish(self, out: &mut [u8; 64]) {
         let words = self.x.iter().zip(&self.start);
         for (out, (x, start)) in out.as_chunks_mut::<4>().0.iter_mut().zip(words) {
             *out = x.wrapping_add(*start).to_le_bytes();
         }
+    }
+}
+
+impl Drop for Block {
+    #[inline(always)]
+    fn drop(&mut self) {
         (self.start, self.x) = ([0; 16], [0; 16]);
-        optimization_barrier(&self);
+        optimization_barrier(self);
+    }
+}
+
+/// `HSalsa20(key, input)`: what the rounds leave at the places of constants and input.
+#[inline(always)]
+pub(super) fn derive(key: &[u8; 32], input: &[u8; 16], out: &mut [u8; 32]) {
+    let mut words = [0; 4];
+    for (word, bytes) in words.iter_mut().zip(input.as_chunks::<4>().0) {
+        *word = u32::from_le_bytes(*bytes);
+    }
+    let mut block = Block::with_input(key, words);
+    for _ in 0..10 {
+        block.double_round();
+    }
+    let places = [0, 5, 10, 15, 6, 7, 8, 9];
+    for (bytes, place) in out.as_chunks_mut::<4>().0.iter_mut().zip(places) {
+        *bytes = block.x[place].to_le_bytes();
     }
 }
 

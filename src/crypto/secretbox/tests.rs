@@ -2,6 +2,7 @@ use salsa20::Salsa20;
 use salsa20::cipher::{KeyIvInit, StreamCipher};
 
 use super::*;
+use crate::crypto::kernel::force;
 use crate::crypto::testing::{Sealer, cases, pattern, run};
 
 const VECTORS: &str = include_str!("../../../tests/data/vectors/secretbox.txt");
@@ -36,8 +37,19 @@ pub(crate) fn keystream(subkey: &Subkey, suffix: &[u8; SUFFIX_LEN], out: &mut [u
     Salsa20::new(subkey.as_key().into(), suffix.into()).apply_keystream(out);
 }
 
+/// Runs `test` on each kernel that there is.
+fn on_every_kernel(test: impl Fn()) {
+    for kernel in Kernel::available() {
+        force::on(kernel, &test);
+    }
+}
+
 #[test]
 fn published_boxes_are_made_and_opened() {
+    on_every_kernel(published_boxes);
+}
+
+fn published_boxes() {
     for case in cases(VECTORS, 67) {
         let (key, nonce, plain) = (case.array("key"), case.array("nonce"), case.bytes("plain"));
         let mut data = plain.clone();
@@ -51,6 +63,10 @@ fn published_boxes_are_made_and_opened() {
 
 #[test]
 fn published_subkeys_are_derived() {
+    on_every_kernel(published_subkeys);
+}
+
+fn published_subkeys() {
     for case in cases(HSALSA20, 2) {
         let subkey = Subkey::new(&case.array("key"), &case.array("input"));
         assert_eq!(subkey.as_key(), &case.array("subkey"));
@@ -59,6 +75,10 @@ fn published_subkeys_are_derived() {
 
 #[test]
 fn only_what_was_sealed_opens() {
+    on_every_kernel(only_what_was_sealed);
+}
+
+fn only_what_was_sealed() {
     let sealer = Secretbox { key: [7; KEY_LEN], nonce: [9; NONCE_LEN] };
     run(&sealer, &Secretbox { key: [8; KEY_LEN], ..sealer });
     // Each part of the nonce takes part.

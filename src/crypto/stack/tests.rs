@@ -6,6 +6,7 @@ use std::hint::black_box;
 use std::os::unix::fs::FileExt;
 
 use super::*;
+use crate::crypto::kernel::{Kernel, force};
 use crate::crypto::testing::pattern;
 use crate::crypto::{argon2id, hkdf, secretbox, x25519, xchacha};
 use crate::secret::SecretKey;
@@ -70,24 +71,48 @@ fn a_copy_is_found_unless_it_is_wiped() {
 
 #[test]
 fn secretbox_leaves_nothing() {
+    for kernel in Kernel::available() {
+        // Nothing at all has a tag that is half the authenticator's key.
+        for len in [1, 64, 224, 300, 480, 700, 1100, 20_000] {
+            leaves_nothing(kernel, len);
+        }
+    }
+}
+
+fn leaves_nothing(kernel: Kernel, len: usize) {
     let key = key();
     let nonce = [3; secretbox::NONCE_LEN];
     let subkey = secretbox::Subkey::new(key.expose(), &[3; secretbox::PREFIX_LEN]);
-    // Sealing zeros shows the stream behind the authenticator's key; before it, that key itself
-    // follows from Salsa20 alone.
-    let mut data = vec![0; 300];
-    let mut first = [0; 64];
-    secretbox::tests::keystream(&subkey, &[3; secretbox::SUFFIX_LEN], &mut first);
-    let secrets: [&[u8]; 3] = [key.expose(), subkey.as_key(), &first[..32]];
-    let mut tag = [0; 16];
-    assert_none(&secrets, || tag = secretbox::seal(key.expose(), &nonce, &mut data));
-    assert_none(&secrets, || secretbox::open(key.expose(), &nonce, &tag, &mut data).unwrap());
-    assert_none(&secrets, || {
+    let suffix = [3; secretbox::SUFFIX_LEN];
+    let (mut data, mut tag) = (pattern(len), [0; 16]);
+    // The stream, and before it the authenticator's key.
+    let mut stream = vec![0; 32 + len];
+    secretbox::tests::keystream(&subkey, &suffix, &mut stream);
+    let mut secrets: Vec<&[u8]> = vec![key.expose(), subkey.as_key()];
+    secrets.extend(stream.chunks_exact(16).take(40));
+    secrets.extend(stream.chunks_exact(16).rev().take(40));
+    let check = |call: &mut (dyn FnMut() + Send)| {
+        // The forced kernel is the thread's.
+        assert_none(&secrets, || force::on(kernel, call));
+    };
+    check(&mut || tag = secretbox::seal(key.expose(), &nonce, &mut data));
+    check(&mut || secretbox::open(key.expose(), &nonce, &tag, &mut data).unwrap());
+    check(&mut || {
         assert!(secretbox::open(key.expose(), &nonce, &tag, &mut data).is_err());
     });
-    let suffix = [3; secretbox::SUFFIX_LEN];
-    assert_none(&secrets, || tag = subkey.seal(&suffix, &mut data));
-    assert_none(&secrets, || subkey.open(&suffix, &tag, &mut data).unwrap());
+    check(&mut || tag = subkey.seal(&suffix, &mut data));
+    check(&mut || subkey.open(&suffix, &tag, &mut data).unwrap());
+
+    let mut sealed = vec![vec![9; 16 + len]; 5];
+    let mut messages: Vec<_> = (0..).zip(&mut sealed).map(message).collect();
+    check(&mut || subkey.seal_many(&mut messages));
+    check(&mut || subkey.open_many(&mut messages));
+    check(&mut || subkey.open_many(&mut messages));
+}
+
+fn message((i, sealed): (u64, &mut Vec<u8>)) -> secretbox::Message<'_> {
+    let suffix = (0x0303_0303_0303_0303 + i).to_le_bytes();
+    secretbox::Message { suffix, sealed, right: false }
 }
 
 #[test]

@@ -1,7 +1,8 @@
 use std::io::Write;
 
 use super::*;
-use crate::Misuse;
+use crate::crypto::testing::pattern;
+use crate::{Misuse, Reason};
 
 fn room(plaintext: &[u8]) -> Vec<u8> {
     [&[0; RECORD_OVERHEAD], plaintext].concat()
@@ -74,7 +75,7 @@ fn an_empty_batch_is_nothing_and_holds_nothing() {
     assert!(batch.is_empty());
     let sealed = batch.seal().unwrap();
     assert_eq!((sealed.records().len(), sealed.bytes().len()), (0, 0));
-    keyring.rotate_dek(crate::Reason::Requested).unwrap();
+    keyring.rotate_dek(Reason::Requested).unwrap();
     assert!(keyring.sweep().is_ok());
     sealed.durable();
     log.seal_batch(LogId::START, &mut []).unwrap().durable();
@@ -157,4 +158,83 @@ fn memory_that_comes_late_takes_over_what_was_pushed() {
         let mut bytes = record.bytes.to_vec();
         assert_eq!(log.open_in_place(record.id, prev, &mut bytes).unwrap(), plain);
     }
+}
+
+/// A batch of 70 records of three eras, as they are stored.
+fn stored(log: &Log) -> Vec<(LogId, Vec<u8>)> {
+    let mut batch = log.batch(LogId::new(9, Era::term(1)));
+    for i in 0..70 {
+        let id = LogId::new(10 + i, Era::term(1 + i / 33));
+        batch
+            .push(id, |out| out.extend_from_slice(&pattern(usize::try_from(i * i).unwrap())))
+            .unwrap();
+    }
+    batch.seal().unwrap().records().map(|record| (record.id, record.bytes.to_vec())).collect()
+}
+
+fn borrowed(stored: &mut [(LogId, Vec<u8>)]) -> Vec<(LogId, &mut [u8])> {
+    stored.iter_mut().map(|(id, record)| (*id, &mut record[..])).collect()
+}
+
+#[test]
+fn what_was_sealed_together_opens_together() {
+    let keyring = keyring();
+    let log = keyring.log("raft").unwrap();
+    let after = LogId::new(9, Era::term(1));
+    let mut records = stored(&log);
+    log.open_batch(after, &mut borrowed(&mut records)).unwrap();
+    for (i, (_, record)) in records.iter().enumerate() {
+        assert_eq!(record[RECORD_OVERHEAD..], pattern(i * i));
+    }
+    log.open_batch(after, &mut []).unwrap();
+}
+
+#[test]
+fn records_of_several_batches_and_deks_open_together() {
+    let keyring = keyring();
+    let log = keyring.log("raft").unwrap();
+    let mut records = stored(&log);
+    let after = LogId::new(79, Era::term(3));
+    keyring.rotate_dek(Reason::Requested).unwrap();
+    for i in 0..3 {
+        let (id, prev) = (LogId::new(80 + i, after.era), after.era);
+        let mut record = vec![5; RECORD_OVERHEAD + 10];
+        log.seal_in_place(id, prev, &mut record).unwrap().durable();
+        records.push((id, record));
+    }
+    log.open_batch(LogId::new(9, Era::term(1)), &mut borrowed(&mut records)).unwrap();
+    assert_eq!(records[72].1[RECORD_OVERHEAD..], [5; 10]);
+    assert_eq!(records[69].1[RECORD_OVERHEAD..], pattern(69 * 69));
+}
+
+#[test]
+fn the_first_record_that_does_not_open_is_told() {
+    let keyring = keyring();
+    let log = keyring.log("raft").unwrap();
+    let after = LogId::new(9, Era::term(1));
+    let whole = stored(&log);
+    for at in [0, 1, 31, 32, 33, 64, 69] {
+        for fault in 0..3 {
+            let mut records = whole.clone();
+            match fault {
+                0 => records[at].1[30] ^= 1,
+                1 => records[at].1.truncate(RECORD_OVERHEAD - 1),
+                _ => records[at].0.index += 1000,
+            }
+            let altered = records[at].1.clone();
+            let (found, error) = log.open_batch(after, &mut borrowed(&mut records)).unwrap_err();
+            assert_eq!(found, at);
+            assert!(matches!(
+                (fault, error),
+                (0 | 2, Error::Unauthentic) | (1, Error::Damaged { .. })
+            ));
+            assert_eq!(records[at].1, altered);
+            for (i, (_, record)) in records[..at].iter().enumerate() {
+                assert_eq!(record[RECORD_OVERHEAD..], pattern(i * i));
+            }
+        }
+    }
+    let elsewhere = LogId::new(9, Era::term(2));
+    let mut records = whole;
+    assert_eq!(log.open_batch(elsewhere, &mut borrowed(&mut records)).unwrap_err().0, 0);
 }

@@ -65,7 +65,7 @@ fn records_are_sealed_and_opened_as_ever() {
     let active = keyring.status().deks[0].id;
     let dek = keyring.shared().find(active).unwrap();
     let key = key(keyring.shared(), &dek, RECORD, "raft");
-    let mut sealer = Sealer::new(&key, active, PREFIX);
+    let sealer = Sealer::new(&key, active, PREFIX);
     for (name, index, era, prev, plain) in [
         ("record-empty", 1, 1, 0, &b""[..]),
         ("record-short", 2, 1, 1, b"a raft entry"),

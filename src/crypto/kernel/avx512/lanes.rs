@@ -4,9 +4,7 @@ use core::arch::x86_64::*;
 
 use crate::crypto::kernel::Places;
 use crate::crypto::kernel::many::LANES;
-use crate::crypto::kernel::memory::{
-    load_part, load_words512, load512, store_part, store512,
-};
+use crate::crypto::kernel::memory::{load_part, load_words512, load512, store_part, store512};
 use crate::crypto::kernel::words::{Block, CONSTANTS, key_words, split};
 
 type Words = [__m512i; 16];
@@ -120,7 +118,12 @@ fn xor_blocks(blocks: &Words, data: &mut [u8]) {
 /// XORs the stream from block `counter` on into `data`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(in crate::crypto::kernel) fn stream(key: &[u8; 32], suffix: &[u8; 8], mut counter: u64, data: &mut [u8]) {
+pub(in crate::crypto::kernel) fn stream(
+    key: &[u8; 32],
+    suffix: &[u8; 8],
+    mut counter: u64,
+    data: &mut [u8],
+) {
     let nonce = nonce(suffix);
     for chunk in data.chunks_mut(64 * LANES) {
         xor_blocks(&core(&start(key, nonce, counters(counter))), chunk);
@@ -137,7 +140,8 @@ pub(in crate::crypto::kernel) fn at(
     _used: usize,
     out: &mut [[u8; 64]; LANES],
 ) {
-    let [n0, n1, c0, c1] = [&places.n0, &places.n1, &places.c0, &places.c1].map(|w| load_words512(w));
+    let [n0, n1, c0, c1] =
+        [&places.n0, &places.n1, &places.c0, &places.c1].map(|w| load_words512(w));
     for (out, block) in out.iter_mut().zip(core(&start(key, [n0, n1], [c0, c1]))) {
         store512(out, block);
     }

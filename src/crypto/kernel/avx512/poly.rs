@@ -49,9 +49,8 @@ impl Limbs {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
     fn factor(self) -> Factor {
         let Self([_, r1, r2]) = self;
-        let s = [r1, r2].map(|r| {
-            _mm512_add_epi64(_mm512_slli_epi64::<4>(r), _mm512_slli_epi64::<2>(r))
-        });
+        let s = [r1, r2]
+            .map(|r| _mm512_add_epi64(_mm512_slli_epi64::<4>(r), _mm512_slli_epi64::<2>(r)));
         Factor { r: self.0, s }
     }
 
@@ -156,9 +155,8 @@ impl Powers {
         let Some((first, eights)) = eights.split_first() else {
             return data;
         };
-        let [l0, l1, l2] = limbs(state.h).map(|limb| {
-            _mm512_zextsi128_si512(_mm_cvtsi64_si128(limb.cast_signed()))
-        });
+        let [l0, l1, l2] = limbs(state.h)
+            .map(|limb| _mm512_zextsi128_si512(_mm_cvtsi64_si128(limb.cast_signed())));
         let mut h = Limbs::load(first).plus(Limbs([l0, l1, l2]));
         let mut eights = eights;
         if let Some((second, more)) = eights.split_first() {

@@ -1,0 +1,121 @@
+//! The kernel for processors with AVX2.
+//!
+//! A lone subkey and the authenticator run on the integer units: the first is a chain of single
+//! steps, and without rotations vectors take four where integers take three.
+
+mod lanes;
+mod rows;
+
+use zeroize::Zeroizing;
+
+use self::lanes::EIGHT;
+use super::poly64::{Poly64, equal};
+use super::words::{Blocks, derive as derive_words, xor};
+use crate::crypto::TAG_LEN;
+
+pub(super) use self::lanes::{at, stream};
+
+/// Up to which length a message is encrypted with four blocks of diagonals, in bytes.
+const SHORT: usize = 4 * 64 - 32;
+/// The same with six blocks.
+const MEDIUM: usize = 6 * 64 - 32;
+/// What the first eight blocks are for, in bytes.
+const NEAR: usize = 8 * 64 - 32;
+/// The integer units authenticate at every length.
+pub(super) const WIDE: usize = usize::MAX;
+/// How much is encrypted before it is authenticated, in bytes: stays in the first cache.
+const PIECE: usize = 8 << 10;
+
+/// Derives `HSalsa20(key, input)`.
+#[target_feature(enable = "avx2")]
+pub(super) fn derive(key: &[u8; 32], input: &[u8; 16], out: &mut [u8; 32]) {
+    derive_words(key, input, out);
+}
+
+/// Seals `data` under a subkey.
+#[target_feature(enable = "avx2")]
+pub(super) fn seal(key: &[u8; 32], suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN] {
+    let mut blocks = Blocks::new();
+    let mut poly = begin(key, suffix, data.len(), &mut blocks);
+    let (near, far) = data.split_at_mut(data.len().min(NEAR));
+    xor(near, stream_of(&blocks));
+    poly.update(near);
+    let mut counter = EIGHT as u64;
+    for piece in far.chunks_mut(PIECE) {
+        stream(key, suffix, counter, piece);
+        poly.update(piece);
+        counter += (PIECE / 64) as u64;
+    }
+    poly.finish()
+}
+
+/// Opens `data` under a subkey, if the tag is right.
+#[target_feature(enable = "avx2")]
+pub(super) fn open(key: &[u8; 32], suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: &mut [u8]) -> bool {
+    let mut blocks = Blocks::new();
+    let mut poly = begin(key, suffix, data.len(), &mut blocks);
+    poly.update(data);
+    let right = equal(tag, poly.finish());
+    if right {
+        let (near, far) = data.split_at_mut(data.len().min(NEAR));
+        xor(near, stream_of(&blocks));
+        stream(key, suffix, EIGHT as u64, far);
+    }
+    right
+}
+
+/// Seals `data` under the subkey of `key` and `prefix`.
+#[target_feature(enable = "avx2")]
+pub(super) fn derive_seal(
+    key: &[u8; 32],
+    prefix: &[u8; 16],
+    suffix: &[u8; 8],
+    data: &mut [u8],
+) -> [u8; TAG_LEN] {
+    let mut subkey = Zeroizing::new([0; 32]);
+    derive_words(key, prefix, &mut subkey);
+    seal(&subkey, suffix, data)
+}
+
+/// As [`open`], under the subkey of `key` and `prefix`.
+#[target_feature(enable = "avx2")]
+pub(super) fn derive_open(
+    key: &[u8; 32],
+    prefix: &[u8; 16],
+    suffix: &[u8; 8],
+    tag: &[u8; TAG_LEN],
+    data: &mut [u8],
+) -> bool {
+    let mut subkey = Zeroizing::new([0; 32]);
+    derive_words(key, prefix, &mut subkey);
+    open(&subkey, suffix, tag, data)
+}
+
+/// The tag of `data` under a one-time key.
+#[target_feature(enable = "avx2")]
+pub(super) fn mac(key: &[u8; 32], data: &[u8]) -> [u8; TAG_LEN] {
+    let mut poly = Poly64::from_key(key);
+    poly.update(data);
+    poly.finish()
+}
+
+/// Makes as many blocks as `len` bytes take, at most eight; gives the authenticator.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn begin(key: &[u8; 32], suffix: &[u8; 8], len: usize, blocks: &mut Blocks<EIGHT>) -> Poly64 {
+    if len <= SHORT {
+        rows::blocks::<2>(key, suffix, &mut blocks.0);
+    } else if len <= MEDIUM {
+        rows::blocks::<3>(key, suffix, &mut blocks.0);
+    } else {
+        lanes::eight(key, suffix, 0, &mut blocks.0);
+    }
+    let [first, ..] = &blocks.0;
+    first.first_chunk().map_or_else(|| Poly64::new(0, 0), Poly64::from_key)
+}
+
+/// The stream from its 33rd byte on.
+#[inline(always)]
+fn stream_of(blocks: &Blocks<EIGHT>) -> &[u8] {
+    blocks.0.as_flattened().get(32..).unwrap_or_default()
+}

@@ -1,0 +1,150 @@
+//! Salsa20 on eight blocks at once, one in each lane: word `i` of all blocks is one vector.
+
+use core::arch::x86_64::*;
+
+use super::rows::turn;
+use crate::crypto::kernel::Places;
+use crate::crypto::kernel::memory::{load_words256, load256, store256};
+use crate::crypto::kernel::words::{Blocks, CONSTANTS, key_words, split, xor_block};
+
+type Words = [__m256i; 16];
+
+/// How many blocks one pass makes.
+pub(super) const EIGHT: usize = 8;
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn start(key: &[u8; 32], nonce: [__m256i; 2], counter: [__m256i; 2]) -> Words {
+    let key = key_words(key).map(|word| _mm256_set1_epi32(word.cast_signed()));
+    let constants = CONSTANTS.map(|word| _mm256_set1_epi32(word.cast_signed()));
+    let ([k0, k1, k2, k3, k4, k5, k6, k7], [x0, x1, x2, x3]) = (key, constants);
+    let ([n0, n1], [c0, c1]) = (nonce, counter);
+    [x0, k0, k1, k2, k3, x1, n0, n1, c0, c1, x2, k4, k5, k6, k7, x3]
+}
+
+macro_rules! quarter {
+    ($x:ident, $a:literal, $b:literal, $c:literal, $d:literal) => {
+        $x[$b] = turn!($x[$b], 7, _mm256_add_epi32($x[$a], $x[$d]));
+        $x[$c] = turn!($x[$c], 9, _mm256_add_epi32($x[$b], $x[$a]));
+        $x[$d] = turn!($x[$d], 13, _mm256_add_epi32($x[$c], $x[$b]));
+        $x[$a] = turn!($x[$a], 18, _mm256_add_epi32($x[$d], $x[$c]));
+    };
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn core(start: &Words, out: &mut [[u8; 64]; EIGHT]) {
+    let mut x = *start;
+    for _ in 0..10 {
+        quarter!(x, 0, 4, 8, 12);
+        quarter!(x, 5, 9, 13, 1);
+        quarter!(x, 10, 14, 2, 6);
+        quarter!(x, 15, 3, 7, 11);
+        quarter!(x, 0, 1, 2, 3);
+        quarter!(x, 5, 6, 7, 4);
+        quarter!(x, 10, 11, 8, 9);
+        quarter!(x, 15, 12, 13, 14);
+    }
+    // Words 0–7 of all blocks become their first halves, words 8–15 their second.
+    let (low, high) = x.split_at(8);
+    let (start_low, start_high) = start.split_at(8);
+    for (half, (x, start)) in [(low, start_low), (high, start_high)].into_iter().enumerate() {
+        let mut words = [_mm256_setzero_si256(); 8];
+        for (word, (x, start)) in words.iter_mut().zip(x.iter().zip(start)) {
+            *word = _mm256_add_epi32(*x, *start);
+        }
+        for (block, row) in out.iter_mut().zip(transpose(words)) {
+            if let Some(bytes) = block.as_chunks_mut::<32>().0.get_mut(half) {
+                store256(bytes, row);
+            }
+        }
+    }
+}
+
+/// Eight words of eight blocks.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn transpose(x: [__m256i; 8]) -> [__m256i; 8] {
+    // quarters[4·i + j] has words 4·i … 4·i + 3 of the blocks j and 4 + j.
+    let mut quarters = [_mm256_setzero_si256(); 8];
+    for i in [0, 4] {
+        let low01 = _mm256_unpacklo_epi32(x[i], x[i + 1]);
+        let high01 = _mm256_unpackhi_epi32(x[i], x[i + 1]);
+        let low23 = _mm256_unpacklo_epi32(x[i + 2], x[i + 3]);
+        let high23 = _mm256_unpackhi_epi32(x[i + 2], x[i + 3]);
+        quarters[i] = _mm256_unpacklo_epi64(low01, low23);
+        quarters[i + 1] = _mm256_unpackhi_epi64(low01, low23);
+        quarters[i + 2] = _mm256_unpacklo_epi64(high01, high23);
+        quarters[i + 3] = _mm256_unpackhi_epi64(high01, high23);
+    }
+    let mut blocks = [_mm256_setzero_si256(); 8];
+    for j in 0..4 {
+        blocks[j] = _mm256_permute2x128_si256::<0x20>(quarters[j], quarters[4 + j]);
+        blocks[4 + j] = _mm256_permute2x128_si256::<0x31>(quarters[j], quarters[4 + j]);
+    }
+    blocks
+}
+
+/// Eight blocks from block `first` on.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn eight(key: &[u8; 32], suffix: &[u8; 8], first: u64, out: &mut [[u8; 64]; EIGHT]) {
+    let nonce =
+        split(u64::from_le_bytes(*suffix)).map(|word| _mm256_set1_epi32(word.cast_signed()));
+    let (mut low, mut high) = ([0; EIGHT], [0; EIGHT]);
+    for (i, (low, high)) in (0..).zip(low.iter_mut().zip(&mut high)) {
+        [*low, *high] = split(first.wrapping_add(i));
+    }
+    core(&start(key, nonce, [load_words256(&low), load_words256(&high)]), out);
+}
+
+/// XORs the stream from block `counter` on into `data`.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(in crate::crypto::kernel) fn stream(
+    key: &[u8; 32],
+    suffix: &[u8; 8],
+    mut counter: u64,
+    data: &mut [u8],
+) {
+    let mut blocks = Blocks::new();
+    for chunk in data.chunks_mut(64 * EIGHT) {
+        eight(key, suffix, counter, &mut blocks.0);
+        xor_all(&blocks.0, chunk);
+        counter = counter.wrapping_add(8);
+    }
+}
+
+/// XORs blocks into `data`, as far as both go.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn xor_all(blocks: &[[u8; 64]], data: &mut [u8]) {
+    let (whole, rest) = data.as_chunks_mut::<64>();
+    for (bytes, block) in whole.iter_mut().zip(blocks) {
+        for (bytes, stream) in bytes.as_chunks_mut::<32>().0.iter_mut().zip(block.as_chunks().0) {
+            store256(bytes, _mm256_xor_si256(load256(bytes), load256(stream)));
+        }
+    }
+    if let Some(block) = blocks.get(whole.len()) {
+        xor_block(rest, block);
+    }
+}
+
+/// The blocks at the first `used` of sixteen places.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(in crate::crypto::kernel) fn at(
+    key: &[u8; 32],
+    places: &Places<16>,
+    used: usize,
+    out: &mut [[u8; 64]; 16],
+) {
+    let halves = [&places.n0, &places.n1, &places.c0, &places.c1].map(|words| words.as_chunks().0);
+    let [n0, n1, c0, c1] = halves;
+    let passes = used.div_ceil(EIGHT);
+    let places = n0.iter().zip(n1).zip(c0.iter().zip(c1)).take(passes);
+    for (out, ((n0, n1), (c0, c1))) in out.as_chunks_mut().0.iter_mut().zip(places) {
+        let nonce = [load_words256(n0), load_words256(n1)];
+        core(&start(key, nonce, [load_words256(c0), load_words256(c1)]), out);
+    }
+}
