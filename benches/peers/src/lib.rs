@@ -1,8 +1,10 @@
 //! Implementations of NaCl's secretbox behind one trait, to compare nodeseal with.
 
+mod batch;
 #[cfg(feature = "libsodium")]
 mod libsodium;
 
+use batch::{Batch, OneByOne};
 use chacha20poly1305::XChaCha20Poly1305;
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use dryoc::classic::crypto_secretbox as dryoc_box;
@@ -52,6 +54,42 @@ pub trait Peer {
         source: &[u8],
         target: &mut [u8],
     ) -> bool;
+}
+
+/// A batch of records, each with whatever it is stored with, that is sealed and opened in place with
+/// random nonces.
+pub trait Records {
+    /// The package's name.
+    fn name(&self) -> &'static str;
+
+    /// Which of its kernels runs, if it tells.
+    fn kernel(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Seals all records.
+    fn seal(&mut self);
+
+    /// Whether opening needs a fresh copy of the sealed records; see [`Peer::in_place`].
+    fn in_place(&self) -> bool {
+        true
+    }
+
+    /// Takes a fresh copy of the sealed records.
+    fn restore(&mut self);
+
+    /// Opens all records, and tells whether they were right.
+    fn open(&mut self) -> bool;
+}
+
+/// nodeseal's batch, and for each other implementation as many calls of its own with a random nonce
+/// each.
+#[must_use]
+pub fn batches(count: usize, size: usize) -> Vec<Box<dyn Records>> {
+    let key = [1; KEY_LEN];
+    let others = peers(&key).into_iter().skip(1);
+    let others = others.map(|peer| Box::new(OneByOne::new(peer, count, size)) as Box<dyn Records>);
+    core::iter::once(Box::new(Batch::new(count, size)) as Box<dyn Records>).chain(others).collect()
 }
 
 /// Every implementation that was built in, nodeseal first.

@@ -1,4 +1,5 @@
-//! Times sealing and opening one record, nonce given, against the peers.
+//! Times sealing and opening against the peers: one record with a nonce that is given, and batches of
+//! whole records with random nonces.
 //!
 //! One process, one thread; at each size the implementations take turns, so that whatever else the
 //! machine does hits all of them. A figure is the median over the rounds. Where an implementation
@@ -12,10 +13,14 @@ use std::hint::black_box;
 use std::io::{self, BufWriter, Write};
 use std::time::{Duration, Instant};
 
-use nodeseal_peers::{KEY_LEN, NONCE_LEN, Peer, TAG_LEN, peers};
+use nodeseal_peers::{KEY_LEN, NONCE_LEN, Peer, Records, TAG_LEN, batches, peers};
 
 /// Lengths of the records, in bytes.
 const SIZES: [usize; 7] = [64, 256, 1 << 10, 4 << 10, 64 << 10, 1 << 20, 16 << 20];
+/// Lengths of the records in batches.
+const BATCHED: &[usize] = &[64, 256, 1 << 10, 4 << 10];
+/// Records in a batch.
+const BATCH: usize = 32;
 /// Samples of each figure.
 const ROUNDS: usize = 9;
 /// How long one sample takes at least, unless one call is longer.
@@ -25,22 +30,85 @@ const SAMPLE: Duration = Duration::from_millis(10);
 enum Path {
     Seal,
     Open,
+    BatchSeal,
+    BatchOpen,
 }
 
 impl Path {
-    const ALL: [Self; 2] = [Self::Seal, Self::Open];
+    const ALL: [Self; 4] = [Self::Seal, Self::Open, Self::BatchSeal, Self::BatchOpen];
 
     const fn name(self) -> &'static str {
         match self {
             Self::Seal => "seal",
             Self::Open => "open",
+            Self::BatchSeal => "batch-seal",
+            Self::BatchOpen => "batch-open",
+        }
+    }
+
+    const fn opens(self) -> bool {
+        matches!(self, Self::Open | Self::BatchOpen)
+    }
+
+    /// Where the nonce comes from, how many records a call takes, and of which lengths.
+    const fn setting(self) -> (&'static str, usize, &'static [usize]) {
+        match self {
+            Self::Seal | Self::Open => ("given", 1, &SIZES),
+            Self::BatchSeal | Self::BatchOpen => ("random", BATCH, BATCHED),
+        }
+    }
+
+    /// The implementations, each with what it seals and opens.
+    fn cases(self, size: usize) -> Vec<Box<dyn Case>> {
+        let (_, count, _) = self.setting();
+        if count == 1 {
+            let bench = |peer| Box::new(Bench::new(peer, size)) as Box<dyn Case>;
+            peers(&[1; KEY_LEN]).into_iter().map(bench).collect()
+        } else {
+            batches(count, size).into_iter().map(|batch| Box::new(batch) as Box<dyn Case>).collect()
         }
     }
 }
 
-/// A record that one implementation seals and opens again and again.
-struct Bench<'a> {
-    peer: &'a dyn Peer,
+/// What one implementation seals and opens again and again.
+trait Case {
+    fn name(&self) -> &'static str;
+    fn kernel(&self) -> Option<&'static str>;
+    fn in_place(&self) -> bool;
+    fn copy(&mut self);
+    fn seal(&mut self);
+    fn open(&mut self) -> bool;
+}
+
+impl Case for Box<dyn Records> {
+    fn name(&self) -> &'static str {
+        (**self).name()
+    }
+
+    fn kernel(&self) -> Option<&'static str> {
+        (**self).kernel()
+    }
+
+    fn in_place(&self) -> bool {
+        (**self).in_place()
+    }
+
+    fn copy(&mut self) {
+        black_box(&mut **self).restore();
+    }
+
+    fn seal(&mut self) {
+        black_box(&mut **self).seal();
+    }
+
+    fn open(&mut self) -> bool {
+        black_box(&mut **self).open()
+    }
+}
+
+/// A record, with a nonce that is given.
+struct Bench {
+    peer: Box<dyn Peer>,
     nonce: [u8; NONCE_LEN],
     tag: [u8; TAG_LEN],
     plain: Vec<u8>,
@@ -48,30 +116,26 @@ struct Bench<'a> {
     target: Vec<u8>,
 }
 
-impl<'a> Bench<'a> {
-    fn new(peer: &'a dyn Peer, size: usize) -> Self {
+impl Bench {
+    fn new(peer: Box<dyn Peer>, size: usize) -> Self {
         let (nonce, plain) = ([9; NONCE_LEN], vec![7; size]);
         let mut sealed = plain.clone();
         let tag = peer.seal(&nonce, &plain, &mut sealed);
         Self { peer, nonce, tag, target: plain.clone(), plain, sealed }
     }
+}
 
-    fn call(&mut self, path: Path) {
-        let nonce = black_box(&self.nonce);
-        match path {
-            Path::Seal => {
-                black_box(self.peer.seal(nonce, black_box(&self.plain), &mut self.target));
-            }
-            Path::Open => {
-                if self.peer.in_place() {
-                    self.target.copy_from_slice(black_box(&self.sealed));
-                }
-                let sealed = black_box(&self.sealed);
-                let open = self.peer.open(nonce, black_box(&self.tag), sealed, &mut self.target);
-                assert!(open, "{} does not open its own record", self.peer.name());
-            }
-        }
-        black_box(&mut self.target);
+impl Case for Bench {
+    fn name(&self) -> &'static str {
+        self.peer.name()
+    }
+
+    fn kernel(&self) -> Option<&'static str> {
+        self.peer.kernel()
+    }
+
+    fn in_place(&self) -> bool {
+        self.peer.in_place()
     }
 
     fn copy(&mut self) {
@@ -79,27 +143,46 @@ impl<'a> Bench<'a> {
         black_box(&mut self.target);
     }
 
-    /// How often a call must be repeated to fill a sample.
-    fn calibrate(&mut self, path: Path) -> u32 {
-        let mut calls = 1;
-        loop {
-            let taken = time(calls, || self.call(path));
-            if taken >= SAMPLE.as_secs_f64() * 1e9 || calls >= 1 << 24 {
-                return calls;
-            }
-            calls *= 2;
-        }
+    fn seal(&mut self) {
+        let nonce = black_box(&self.nonce);
+        black_box(self.peer.seal(nonce, black_box(&self.plain), &mut self.target));
+        black_box(&mut self.target);
     }
 
-    /// One sample: nanoseconds a call.
-    fn sample(&mut self, path: Path, calls: u32) -> f64 {
-        let all = time(calls, || self.call(path));
-        let copies = match path {
-            Path::Open if self.peer.in_place() => time(calls, || self.copy()),
-            _ => 0.0,
-        };
-        (all - copies) / f64::from(calls)
+    fn open(&mut self) -> bool {
+        let (nonce, sealed) = (black_box(&self.nonce), black_box(&self.sealed));
+        let open = self.peer.open(nonce, black_box(&self.tag), sealed, &mut self.target);
+        black_box(&mut self.target);
+        open
     }
+}
+
+fn call(case: &mut dyn Case, path: Path) {
+    if path.opens() {
+        if case.in_place() {
+            case.copy();
+        }
+        assert!(case.open(), "{} does not open its own record", case.name());
+    } else {
+        case.seal();
+    }
+}
+
+/// How often a call must be repeated to fill a sample.
+fn calibrate(case: &mut dyn Case, path: Path) -> u32 {
+    let mut calls = 1;
+    while calls < 1 << 24 && time(calls, || call(case, path)) < SAMPLE.as_secs_f64() * 1e9 {
+        calls *= 2;
+    }
+    calls
+}
+
+/// One sample: nanoseconds a call.
+fn sample(case: &mut dyn Case, path: Path, calls: u32) -> f64 {
+    let all = time(calls, || call(case, path));
+    let copied = path.opens() && case.in_place();
+    let copies = if copied { time(calls, || case.copy()) } else { 0.0 };
+    (all - copies) / f64::from(calls)
 }
 
 /// Nanoseconds that `calls` calls take.
@@ -116,15 +199,14 @@ fn median(mut samples: Vec<f64>) -> f64 {
     samples[samples.len() / 2]
 }
 
-/// The median of every peer, in their order.
-fn measure(peers: &[Box<dyn Peer>], path: Path, size: usize) -> Vec<f64> {
-    let mut benches: Vec<_> = peers.iter().map(|peer| Bench::new(&**peer, size)).collect();
-    let calls: Vec<_> = benches.iter_mut().map(|bench| bench.calibrate(path)).collect();
-    let mut samples = vec![Vec::new(); peers.len()];
+/// The median of every implementation, in their order.
+fn measure(cases: &mut [Box<dyn Case>], path: Path) -> Vec<f64> {
+    let calls: Vec<_> = cases.iter_mut().map(|case| calibrate(&mut **case, path)).collect();
+    let mut samples = vec![Vec::new(); cases.len()];
     for round in 0..ROUNDS {
-        for turn in 0..peers.len() {
-            let who = (round + turn) % peers.len();
-            samples[who].push(benches[who].sample(path, calls[who]));
+        for turn in 0..cases.len() {
+            let who = (round + turn) % cases.len();
+            samples[who].push(sample(&mut *cases[who], path, calls[who]));
         }
     }
     samples.into_iter().map(median).collect()
@@ -142,24 +224,27 @@ fn json_file() -> io::Result<Option<BufWriter<File>>> {
 
 fn main() -> io::Result<()> {
     let mut json = json_file()?;
-    let peers = peers(&[1; KEY_LEN]);
-    println!("ns a record, nonce given; in brackets, how many times nodeseal's time");
-    print!("{:4} {:>9}", "", "bytes");
-    peers.iter().for_each(|peer| print!(" {:>22}", peer.name()));
+    println!("ns a record; in brackets, how many times nodeseal's time");
+    print!("{:10} {:>9}", "", "bytes");
+    peers(&[1; KEY_LEN]).iter().for_each(|peer| print!(" {:>22}", peer.name()));
     println!();
     for path in Path::ALL {
-        for size in SIZES {
-            let medians = measure(&peers, path, size);
-            print!("{:4} {size:>9}", path.name());
-            for (peer, ns) in peers.iter().zip(&medians) {
-                print!(" {ns:>13.0} [{:>6.2}]", ns / medians[0]);
+        let (nonce, batch, sizes) = path.setting();
+        for &size in sizes {
+            let mut cases = path.cases(size);
+            let calls = measure(&mut cases, path);
+            let records = u32::try_from(batch).expect("a batch is small");
+            print!("{:10} {size:>9}", path.name());
+            for (case, ns) in cases.iter().zip(&calls) {
+                print!(" {:>13.0} [{:>6.2}]", ns / f64::from(records), ns / calls[0]);
+                let ns = ns / f64::from(records);
                 if let Some(json) = &mut json {
-                    let kernel = peer.kernel().map_or("null".into(), |name| format!("{name:?}"));
+                    let kernel = case.kernel().map_or("null".into(), |name| format!("{name:?}"));
                     writeln!(
                         json,
-                        r#"{{"path":"{}","impl":"{}","kernel":{kernel},"nonce":"given","batch":1,"size":{size},"ns":{ns:.1}}}"#,
+                        r#"{{"path": "{}", "impl": "{}", "kernel": {kernel}, "nonce": "{nonce}", "batch": {batch}, "size": {size}, "ns": {ns:.1}}}"#,
                         path.name(),
-                        peer.name(),
+                        case.name(),
                     )?;
                 }
             }

@@ -22,8 +22,10 @@ pub(super) use self::lanes::{at, stream};
 const SHORT: usize = 4 * 64 - 32;
 /// The same with eight blocks.
 pub(super) const MEDIUM: usize = 8 * 64 - 32;
+/// One more than `SHORT`.
+const BEYOND_SHORT: usize = SHORT + 1;
 /// From which length on the powers of `r` are worth their price, in bytes.
-pub(super) const WIDE: usize = 384;
+pub(super) const WIDE: usize = MEDIUM + 1;
 /// How much is encrypted before it is authenticated, in bytes: stays in the first cache.
 const PIECE: usize = 16 << 10;
 
@@ -36,7 +38,11 @@ pub(super) fn derive(key: &[u8; 32], input: &[u8; 16], out: &mut [u8; 32]) {
 /// Seals `data` under a subkey.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
 pub(super) fn seal(key: &[u8; 32], suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN] {
-    seal_with(Key::load(key), suffix, data)
+    match data.len() {
+        ..=SHORT => seal_rows::<1>(&Key::load(key), suffix, data),
+        BEYOND_SHORT..=MEDIUM => seal_rows::<2>(&Key::load(key), suffix, data),
+        _ => seal_long(key, suffix, data),
+    }
 }
 
 /// Seals `data` under the subkey of `key` and `prefix`, which stays in registers.
@@ -47,13 +53,26 @@ pub(super) fn derive_seal(
     suffix: &[u8; 8],
     data: &mut [u8],
 ) -> [u8; TAG_LEN] {
-    seal_with(Key::load(key).derive(prefix), suffix, data)
+    let key = Key::load(key).derive(prefix);
+    match data.len() {
+        ..=SHORT => seal_rows::<1>(&key, suffix, data),
+        BEYOND_SHORT..=MEDIUM => seal_rows::<2>(&key, suffix, data),
+        _ => {
+            let mut bytes = Zeroizing::new([0; 32]);
+            key.store(&mut bytes);
+            seal_long(&bytes, suffix, data)
+        }
+    }
 }
 
 /// Opens `data` under a subkey, if the tag is right.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
 pub(super) fn open(key: &[u8; 32], suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: &mut [u8]) -> bool {
-    open_with(Key::load(key), suffix, tag, data)
+    match data.len() {
+        ..=SHORT => open_rows::<1>(&Key::load(key), suffix, tag, data),
+        BEYOND_SHORT..=MEDIUM => open_rows::<2>(&Key::load(key), suffix, tag, data),
+        _ => open_long(key, suffix, tag, data),
+    }
 }
 
 /// As [`open`], under the subkey of `key` and `prefix`.
@@ -65,7 +84,16 @@ pub(super) fn derive_open(
     tag: &[u8; TAG_LEN],
     data: &mut [u8],
 ) -> bool {
-    open_with(Key::load(key).derive(prefix), suffix, tag, data)
+    let key = Key::load(key).derive(prefix);
+    match data.len() {
+        ..=SHORT => open_rows::<1>(&key, suffix, tag, data),
+        BEYOND_SHORT..=MEDIUM => open_rows::<2>(&key, suffix, tag, data),
+        _ => {
+            let mut bytes = Zeroizing::new([0; 32]);
+            key.store(&mut bytes);
+            open_long(&bytes, suffix, tag, data)
+        }
+    }
 }
 
 /// The tag of `data` under a one-time key.
@@ -76,52 +104,22 @@ pub(super) fn mac(key: &[u8; 32], data: &[u8]) -> [u8; TAG_LEN] {
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-fn seal_with(key: Key, suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN] {
-    let len = data.len();
-    if len <= SHORT {
-        seal_rows::<1>(key, suffix, data)
-    } else if len <= MEDIUM {
-        seal_rows::<2>(key, suffix, data)
-    } else {
-        let mut bytes = Zeroizing::new([0; 32]);
-        key.store(&mut bytes);
-        seal_long(&bytes, suffix, data)
-    }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-fn open_with(key: Key, suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: &mut [u8]) -> bool {
-    let len = data.len();
-    if len <= SHORT {
-        open_rows::<1>(key, suffix, tag, data)
-    } else if len <= MEDIUM {
-        open_rows::<2>(key, suffix, tag, data)
-    } else {
-        let mut bytes = Zeroizing::new([0; 32]);
-        key.store(&mut bytes);
-        open_long(&bytes, suffix, tag, data)
-    }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-fn seal_rows<const N: usize>(key: Key, suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN] {
+fn seal_rows<const N: usize>(key: &Key, suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN] {
     let blocks = rows::blocks::<N>(key.start(suffix));
     xor_rows(&blocks, data);
-    authenticate(authenticator(&blocks), data)
+    authenticate_short(authenticator(&blocks), data)
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
 fn open_rows<const N: usize>(
-    key: Key,
+    key: &Key,
     suffix: &[u8; 8],
     tag: &[u8; TAG_LEN],
     data: &mut [u8],
 ) -> bool {
     let blocks = rows::blocks::<N>(key.start(suffix));
-    let right = equal(tag, authenticate(authenticator(&blocks), data));
+    let right = equal(tag, authenticate_short(authenticator(&blocks), data));
     if right {
         xor_rows(&blocks, data);
     }
@@ -177,6 +175,12 @@ fn open_long(key: &[u8; 32], suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: &mut [
         lanes::stream(key, suffix, 17, far);
     }
     right
+}
+
+#[inline(always)]
+fn authenticate_short(mut poly: Poly64, data: &[u8]) -> [u8; TAG_LEN] {
+    poly.update(data);
+    poly.finish()
 }
 
 #[inline]
