@@ -23,7 +23,12 @@
 //!
 //! # Unsafe code
 //!
-//! None. It is denied for the whole crate.
+//! Denied for the whole crate but for two modules of the kernels that seal and open, on x86-64:
+//!
+//! | where | what | why |
+//! |---|---|---|
+//! | `crypto::kernel::memory` | loads and stores of vectors | their intrinsics take raw pointers |
+//! | `crypto::kernel::vector` | calls of functions that need processor features | they are unsafe to call where the features are missing |
 
 mod crypto;
 mod error;

@@ -106,6 +106,20 @@ impl Kernel {
         vector.chain([Self::Portable])
     }
 
+    /// Every way to compute the box here, also those that another processor would choose.
+    #[cfg(test)]
+    pub(crate) fn every() -> impl Iterator<Item = Self> {
+        Self::available().flat_map(|kernel| {
+            #[cfg(target_arch = "x86_64")]
+            if let Self::Avx512(vector) = kernel {
+                return [Some(kernel), Some(Self::Avx512(vector.otherwise()))]
+                    .into_iter()
+                    .flatten();
+            }
+            [Some(kernel), None].into_iter().flatten()
+        })
+    }
+
     pub(crate) const fn name(self) -> &'static str {
         match self {
             #[cfg(target_arch = "x86_64")]

@@ -23,7 +23,7 @@ pub(crate) const PREFIX_LEN: usize = 16;
 pub(crate) const SUFFIX_LEN: usize = NONCE_LEN - PREFIX_LEN;
 
 /// What [`Stack::Little`] is, in bytes. Unoptimized code keeps every vector on the stack.
-const LITTLE: usize = if cfg!(debug_assertions) { 32 << 10 } else { 1536 };
+const LITTLE: usize = if cfg!(debug_assertions) { 32 << 10 } else { 2 << 10 };
 /// What [`Stack::Much`] is, in bytes.
 const MUCH: usize = if cfg!(debug_assertions) { 64 << 10 } else { 8 << 10 };
 

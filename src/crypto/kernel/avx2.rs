@@ -1,16 +1,13 @@
 //! The kernel for processors with AVX2.
 //!
-//! A lone subkey and the authenticator run on the integer units: the first is a chain of single
-//! steps, and without rotations vectors take four where integers take three.
+//! The authenticator runs on the integer units.
 
 mod lanes;
 mod rows;
 
-use zeroize::Zeroizing;
-
 use self::lanes::EIGHT;
 use super::poly64::{Poly64, equal};
-use super::words::{Blocks, derive as derive_words, xor};
+use super::words::{Blocks, xor};
 use crate::crypto::TAG_LEN;
 
 pub(super) use self::lanes::{at, stream};
@@ -25,12 +22,6 @@ const NEAR: usize = 8 * 64 - 32;
 pub(super) const WIDE: usize = usize::MAX;
 /// How much is encrypted before it is authenticated, in bytes: stays in the first cache.
 const PIECE: usize = 8 << 10;
-
-/// Derives `HSalsa20(key, input)`.
-#[target_feature(enable = "avx2")]
-pub(super) fn derive(key: &[u8; 32], input: &[u8; 16], out: &mut [u8; 32]) {
-    derive_words(key, input, out);
-}
 
 /// Seals `data` under a subkey.
 #[target_feature(enable = "avx2")]
@@ -62,33 +53,6 @@ pub(super) fn open(key: &[u8; 32], suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: 
         stream(key, suffix, EIGHT as u64, far);
     }
     right
-}
-
-/// Seals `data` under the subkey of `key` and `prefix`.
-#[target_feature(enable = "avx2")]
-pub(super) fn derive_seal(
-    key: &[u8; 32],
-    prefix: &[u8; 16],
-    suffix: &[u8; 8],
-    data: &mut [u8],
-) -> [u8; TAG_LEN] {
-    let mut subkey = Zeroizing::new([0; 32]);
-    derive_words(key, prefix, &mut subkey);
-    seal(&subkey, suffix, data)
-}
-
-/// As [`open`], under the subkey of `key` and `prefix`.
-#[target_feature(enable = "avx2")]
-pub(super) fn derive_open(
-    key: &[u8; 32],
-    prefix: &[u8; 16],
-    suffix: &[u8; 8],
-    tag: &[u8; TAG_LEN],
-    data: &mut [u8],
-) -> bool {
-    let mut subkey = Zeroizing::new([0; 32]);
-    derive_words(key, prefix, &mut subkey);
-    open(&subkey, suffix, tag, data)
 }
 
 /// The tag of `data` under a one-time key.

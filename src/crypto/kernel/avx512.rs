@@ -6,8 +6,6 @@ mod rows;
 
 use core::arch::x86_64::*;
 
-use zeroize::Zeroizing;
-
 use self::poly::Powers;
 use self::rows::Key;
 use super::many::LANES;
@@ -58,9 +56,9 @@ pub(super) fn derive_seal(
         ..=SHORT => seal_rows::<1>(&key, suffix, data),
         BEYOND_SHORT..=MEDIUM => seal_rows::<2>(&key, suffix, data),
         _ => {
-            let mut bytes = Zeroizing::new([0; 32]);
-            key.store(&mut bytes);
-            seal_long(&bytes, suffix, data)
+            let mut bytes = Blocks::<1, 32>::new();
+            key.store(&mut bytes.0[0]);
+            seal_long(&bytes.0[0], suffix, data)
         }
     }
 }
@@ -89,9 +87,9 @@ pub(super) fn derive_open(
         ..=SHORT => open_rows::<1>(&key, suffix, tag, data),
         BEYOND_SHORT..=MEDIUM => open_rows::<2>(&key, suffix, tag, data),
         _ => {
-            let mut bytes = Zeroizing::new([0; 32]);
-            key.store(&mut bytes);
-            open_long(&bytes, suffix, tag, data)
+            let mut bytes = Blocks::<1, 32>::new();
+            key.store(&mut bytes.0[0]);
+            open_long(&bytes.0[0], suffix, tag, data)
         }
     }
 }

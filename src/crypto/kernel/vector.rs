@@ -2,12 +2,17 @@
 #![expect(unsafe_code, reason = "a function that needs processor features is unsafe to call")]
 
 use super::many::{self, LANES, Lanes, Way};
+use super::words::{self, Blocks};
 use super::{Message, Places, avx2, avx512};
 use crate::crypto::TAG_LEN;
 
 /// The processor has AVX-512 F, BW, VL and IFMA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Avx512(());
+pub(crate) struct Avx512 {
+    /// Whether a lone subkey is derived on integers: AMD's vectors take two cycles for a rotation, and
+    /// a subkey is one chain of them.
+    integers: bool,
+}
 
 impl Avx512 {
     /// Asks the processor, and whether the operating system keeps the registers.
@@ -16,7 +21,14 @@ impl Avx512 {
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512ifma"))
-        .then_some(Self(()))
+        // SSE4a is AMD's alone.
+        .then(|| Self { integers: is_x86_feature_detected!("sse4a") })
+    }
+
+    /// The same kernel with the other way to a subkey.
+    #[cfg(test)]
+    pub(super) const fn otherwise(self) -> Self {
+        Self { integers: !self.integers }
     }
 }
 
@@ -45,20 +57,13 @@ macro_rules! methods {
     };
 }
 
+/// One message, or one subkey, on a kernel of vectors.
 macro_rules! messages {
     ($token:ident, $kernel:ident) => {
         methods! { $token, $kernel;
-            fn derive(key: &[u8; 32], input: &[u8; 16], out: &mut [u8; 32]);
             fn seal(key: &[u8; 32], suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN];
             fn open(
                 key: &[u8; 32], suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: &mut [u8]
-            ) -> bool;
-            fn derive_seal(
-                key: &[u8; 32], prefix: &[u8; 16], suffix: &[u8; 8], data: &mut [u8]
-            ) -> [u8; TAG_LEN];
-            fn derive_open(
-                key: &[u8; 32], prefix: &[u8; 16], suffix: &[u8; 8], tag: &[u8; TAG_LEN],
-                data: &mut [u8]
             ) -> bool;
         }
     };
@@ -66,6 +71,91 @@ macro_rules! messages {
 
 messages!(Avx512, avx512);
 messages!(Avx2, avx2);
+
+impl Avx512 {
+    #[inline]
+    pub(super) fn derive(self, key: &[u8; 32], input: &[u8; 16], out: &mut [u8; 32]) {
+        if self.integers {
+            words::derive(key, input, out);
+        } else {
+            // SAFETY: as in `methods`.
+            unsafe { avx512::derive(key, input, out) }
+        }
+    }
+
+    #[inline]
+    pub(super) fn derive_seal(
+        self,
+        key: &[u8; 32],
+        prefix: &[u8; 16],
+        suffix: &[u8; 8],
+        data: &mut [u8],
+    ) -> [u8; TAG_LEN] {
+        if self.integers {
+            self.seal(&derived(key, prefix).0[0], suffix, data)
+        } else {
+            // SAFETY: as in `methods`.
+            unsafe { avx512::derive_seal(key, prefix, suffix, data) }
+        }
+    }
+
+    #[inline]
+    pub(super) fn derive_open(
+        self,
+        key: &[u8; 32],
+        prefix: &[u8; 16],
+        suffix: &[u8; 8],
+        tag: &[u8; TAG_LEN],
+        data: &mut [u8],
+    ) -> bool {
+        if self.integers {
+            self.open(&derived(key, prefix).0[0], suffix, tag, data)
+        } else {
+            // SAFETY: as in `methods`.
+            unsafe { avx512::derive_open(key, prefix, suffix, tag, data) }
+        }
+    }
+}
+
+/// Without rotations a vector takes four steps where an integer takes three: subkeys are derived on
+/// integers.
+impl Avx2 {
+    #[inline]
+    pub(super) fn derive(self, key: &[u8; 32], input: &[u8; 16], out: &mut [u8; 32]) {
+        words::derive(key, input, out);
+    }
+
+    #[inline]
+    pub(super) fn derive_seal(
+        self,
+        key: &[u8; 32],
+        prefix: &[u8; 16],
+        suffix: &[u8; 8],
+        data: &mut [u8],
+    ) -> [u8; TAG_LEN] {
+        self.seal(&derived(key, prefix).0[0], suffix, data)
+    }
+
+    #[inline]
+    pub(super) fn derive_open(
+        self,
+        key: &[u8; 32],
+        prefix: &[u8; 16],
+        suffix: &[u8; 8],
+        tag: &[u8; TAG_LEN],
+        data: &mut [u8],
+    ) -> bool {
+        self.open(&derived(key, prefix).0[0], suffix, tag, data)
+    }
+}
+
+/// A subkey, derived on integers.
+#[inline(always)]
+fn derived(key: &[u8; 32], prefix: &[u8; 16]) -> Blocks<1, 32> {
+    let mut subkey = Blocks::new();
+    words::derive(key, prefix, &mut subkey.0[0]);
+    subkey
+}
 
 /// Batches on a kernel of vectors.
 macro_rules! batches {

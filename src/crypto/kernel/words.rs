@@ -122,20 +122,20 @@ pub(super) fn xor_block(data: &mut [u8], block: &[u8; 64]) {
     }
 }
 
-/// Keystream in memory. Wiped when dropped, with wide stores: `zeroize` writes byte after byte.
-pub(super) struct Blocks<const N: usize>(pub(super) [[u8; 64]; N]);
+/// Keystream, or a subkey, in memory. Wiped when dropped, with wide stores: `zeroize` writes byte after byte.
+pub(super) struct Blocks<const N: usize, const LEN: usize = 64>(pub(super) [[u8; LEN]; N]);
 
-impl<const N: usize> Blocks<N> {
+impl<const N: usize, const LEN: usize> Blocks<N, LEN> {
     #[inline(always)]
     pub(super) const fn new() -> Self {
-        Self([[0; 64]; N])
+        Self([[0; LEN]; N])
     }
 }
 
-impl<const N: usize> Drop for Blocks<N> {
+impl<const N: usize, const LEN: usize> Drop for Blocks<N, LEN> {
     #[inline(always)]
     fn drop(&mut self) {
-        self.0 = [[0; 64]; N];
+        self.0 = [[0; LEN]; N];
         optimization_barrier(self);
     }
 }
