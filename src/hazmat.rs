@@ -47,3 +47,12 @@ pub fn secretbox_open(
 pub fn kernel() -> &'static str {
     Kernel::current().name()
 }
+
+/// Runs `call` on every kernel that this machine has: for fuzzing, which must reach all of them.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub fn on_each_kernel(mut call: impl FnMut(&'static str)) {
+    for kernel in Kernel::available() {
+        crate::crypto::kernel::force::on(kernel, || call(kernel.name()));
+    }
+}

@@ -160,6 +160,18 @@ impl Kernel {
         dispatch!(self, open(key, suffix, tag, data))
     }
 
+    /// The tag of `data` under a one-time key.
+    #[cfg(test)]
+    fn mac(self, key: &[u8; 32], data: &[u8]) -> [u8; TAG_LEN] {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(vector) => many::Lanes::mac(vector, key, data),
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(vector) => many::Lanes::mac(vector, key, data),
+            Self::Portable => portable::mac(key, data),
+        }
+    }
+
     /// As [`Kernel::seal`], under the subkey of `key` and `prefix`.
     pub(crate) fn derive_seal(
         self,

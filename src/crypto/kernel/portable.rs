@@ -88,3 +88,9 @@ pub(super) fn open_many(key: &[u8; 32], messages: &mut [Message<'_>]) {
         };
     }
 }
+
+/// The tag of `data` under a one-time key.
+#[cfg(test)]
+pub(super) fn mac(key: &[u8; 32], data: &[u8]) -> [u8; TAG_LEN] {
+    Poly1305::new(key.into()).compute_unpadded(data).into()
+}

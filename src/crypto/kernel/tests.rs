@@ -49,6 +49,66 @@ fn every_length_agrees() {
     }
 }
 
+#[test]
+fn every_alignment_agrees() {
+    for kernel in Kernel::every() {
+        for offset in 0..64 {
+            for len in [63, 64, 65, 225, 481, 1057, 1500] {
+                agree(kernel, offset, len, offset);
+            }
+        }
+    }
+}
+
+#[test]
+fn long_messages_agree() {
+    let kib = 1 << 10;
+    for kernel in Kernel::every() {
+        for edge in [2 * kib + 32, 8 * kib + 480, 16 * kib + 1056, 32 * kib + 1056] {
+            for len in edge - 66..edge + 66 {
+                agree(kernel, len, len, len % 7);
+            }
+        }
+        for (seed, noise) in pattern(240).chunks_exact(8).enumerate() {
+            let noise = u64::from_le_bytes(noise.try_into().unwrap());
+            agree(kernel, seed, usize::try_from(noise % 200_000).unwrap(), seed % 64);
+        }
+    }
+}
+
+/// Keys and blocks at which sums carry the furthest, or stand just beside 2¹³⁰ - 5.
+#[test]
+fn the_edges_of_poly1305_agree() {
+    let key =
+        |r: u128, pad: u128| [r.to_le_bytes(), pad.to_le_bytes()].concat().try_into().unwrap();
+    let r = [0, 1, 2, 4, 5, 1 << 44, 1 << 88, (1 << 44) - 1, u128::MAX, 0x0fff_fffc << 96];
+    let blocks = [0, 1, 4, 5, u128::MAX, u128::MAX - 1, u128::MAX - 4, u128::MAX << 64, 1 << 127];
+    for kernel in Kernel::available() {
+        for r in r {
+            for pad in [0, 1, u128::MAX] {
+                let key: [u8; 32] = key(r, pad);
+                for (i, block) in blocks.into_iter().enumerate() {
+                    for count in [0, 1, 2, 3, 4, 5, 8, 16, 17, 24, 31, 32, 33, 63, 64, 72, 128] {
+                        let mut data = block.to_le_bytes().repeat(count);
+                        if let Some(last) = data.last_chunk_mut() {
+                            *last = blocks[(i + count) % blocks.len()].to_le_bytes();
+                        }
+                        for cut in [0, 1, 15] {
+                            let data = &data[..data.len().saturating_sub(cut)];
+                            let tag = Kernel::Portable.mac(&key, data);
+                            assert_eq!(
+                                kernel.mac(&key, data),
+                                tag,
+                                "{r:x} {pad:x} {block:x} {count}"
+                            );
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
 /// The messages of a batch, with lengths from `lens`.
 fn batch(seed: usize, lens: &[usize]) -> Vec<([u8; 8], Vec<u8>)> {
     let message =
