@@ -94,7 +94,7 @@ impl LockedKeyring {
     ///
     /// The locked keyring comes back with the error: [`Error::WrongKey`]; [`Error::Unauthentic`]
     /// or [`Error::Damaged`] if the key is right and the file was altered;
-    /// [`Error::Unsupported`]; [`Error::Io`] if the file had to be written and could not be.
+    /// [`Error::Unsupported`] if a later version wrote it.
     pub fn unlock(self, key: &UnlockKey) -> Result<Keyring, UnlockError> {
         self.unlock_with(Credential::UnlockKey(key))
     }
