@@ -81,6 +81,6 @@ impl Keyring {
     /// [`Error::Unsupported`](crate::Error::Unsupported), [`Error::Io`](crate::Error::Io).
     pub fn inspect(at: impl Into<Location>) -> Result<Inspection> {
         let (file, bytes) = read(&at.into())?;
-        Ok(Inspection::of(&file, bytes))
+        Ok(Inspection::of(&file, bytes.len()))
     }
 }

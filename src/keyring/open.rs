@@ -1,4 +1,5 @@
 use core::fmt;
+use std::io::ErrorKind;
 use std::sync::Arc;
 
 use super::inspect::Inspection;
@@ -53,7 +54,8 @@ pub struct UnlockError {
 }
 
 impl Keyring {
-    /// Opens the key file of `identity`.
+    /// Opens the key file of `identity`. The file is written once more as it is, because one who
+    /// was interrupted may have left it less than durable.
     ///
     /// # Errors
     ///
@@ -71,13 +73,14 @@ impl Keyring {
         // Before the lock file is created in a folder that may not even be ours.
         location.fs.open_read(&path).map_err(|e| Error::io("open", &path, e))?;
         let lock = location.lock()?;
-        fs::remove_stale(&*location.fs, &path)?;
         let (file, bytes) = read(&location)?;
-        settle(&location)?;
         expect_identity(identity, &file.header.identity)?;
-        let locked = LockedFile { location, lock, file, bytes };
+        if policy == LockPolicy::Locked && matches!(file.header.slots, Slots::Clear(_)) {
+            return Err(Error::ExpectedLocked);
+        }
+        settle(&location, &bytes)?;
+        let locked = LockedFile { location, lock, file, bytes: bytes.len() };
         match &locked.file.header.slots {
-            Slots::Clear(_) if policy == LockPolicy::Locked => Err(Error::ExpectedLocked),
             Slots::Clear(file_key) => {
                 let file_key = file_key.duplicate();
                 locked.open(&file_key).map(Opened::Unlocked).map_err(|(error, _)| error)
@@ -230,21 +233,33 @@ impl From<UnlockError> for Error {
     }
 }
 
-/// Reads and parses the key file; gives its length too.
-pub(super) fn read(location: &Location) -> Result<(KeyFile, usize)> {
+/// Reads and parses the key file; gives its bytes too.
+pub(super) fn read(location: &Location) -> Result<(KeyFile, SecretBytes)> {
     let path = location.file();
     let bytes = SecretBytes::from_vec(fs::read(&*location.fs, &path, MAX_FILE)?);
     let file = KeyFile::parse(&bytes).map_err(|error| error.in_file(&path))?;
-    Ok((file, bytes.len()))
+    Ok((file, bytes))
 }
 
-/// Makes the key file that was found durable: one who was killed while he replaced it may have
-/// left it so that a power cut would bring the one before back, without the newest DEK.
-fn settle(location: &Location) -> Result<()> {
+/// Makes the key file that was found durable, by writing it once more as it is.
+///
+/// One who was killed while he replaced it, or whose last sync failed, may have left it so that a
+/// power cut would bring the one before back, without the newest DEK or for an unlock key that
+/// nobody has any more. After a failed sync another one proves nothing; only another write does.
+fn settle(location: &Location, bytes: &SecretBytes) -> Result<()> {
     let path = location.file();
-    let file = location.fs.open_read(&path).map_err(|e| Error::io("open", &path, e))?;
-    file.sync().map_err(|e| Error::io("sync", &path, e))?;
-    location.fs.sync_dir(&location.dir).map_err(|e| Error::io("sync", &location.dir, e))
+    match fs::replace(&*location.fs, &path, bytes.expose()) {
+        // Without room nothing is sealed either, but what there is can still be opened.
+        Err(Error::Io { path: at, source, .. })
+            if at != location.dir
+                && matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) =>
+        {
+            let file = location.fs.open_read(&path).map_err(|e| Error::io("open", &path, e))?;
+            file.sync().map_err(|e| Error::io("sync", &path, e))?;
+            location.fs.sync_dir(&location.dir).map_err(|e| Error::io("sync", &location.dir, e))
+        }
+        settled => settled,
+    }
 }
 
 fn expect_identity(expected: &Identity, found: &Identity) -> Result<()> {
