@@ -79,13 +79,13 @@ impl Keyring {
             return Err(Error::ExpectedLocked);
         }
         settle(&location, &bytes)?;
-        let locked = LockedFile { location, lock, file, bytes: bytes.len() };
+        let locked = Box::new(LockedFile { location, lock, file, bytes: bytes.len() });
         match &locked.file.header.slots {
             Slots::Clear(file_key) => {
                 let file_key = file_key.duplicate();
                 locked.open(&file_key).map(Opened::Unlocked).map_err(|(error, _)| error)
             }
-            Slots::Wrapped(_) => Ok(Opened::Locked(LockedKeyring(Box::new(locked)))),
+            Slots::Wrapped(_) => Ok(Opened::Locked(LockedKeyring(locked))),
         }
     }
 }
@@ -114,9 +114,9 @@ impl LockedKeyring {
     fn unlock_with(self, credential: Credential<'_>) -> Result<Keyring, UnlockError> {
         let opened = match self.0.file_key(credential) {
             Ok(file_key) => self.0.open(&file_key),
-            Err(error) => Err((error, *self.0)),
+            Err(error) => Err((error, self.0)),
         };
-        opened.map_err(|(error, file)| UnlockError { error, locked: Self(Box::new(file)) })
+        opened.map_err(|(error, file)| UnlockError { error, locked: Self(file) })
     }
 
     /// The file's public facts.
@@ -149,15 +149,16 @@ impl LockedFile {
         Err(Error::WrongKey)
     }
 
-    fn open(self, file_key: &SecretKey) -> Result<Keyring, (Error, Self)> {
+    fn open(self: Box<Self>, file_key: &SecretKey) -> Result<Keyring, (Error, Box<Self>)> {
         match self.set(file_key).and_then(|set| Ok((live(&set)?, set))) {
             Err(error) => Err((error, self)),
             Ok((live, set)) => {
-                let header = self.file.header;
+                let Self { location, lock, file, .. } = *self;
+                let header = file.header;
                 let read_only = matches!(&header.slots, Slots::Wrapped(slots)
                     if slots.iter().any(|slot| matches!(slot, SlotLine::Unknown(_))));
-                let writer = Writer::new(header.epoch, set, read_only, self.lock);
-                Ok(Keyring::new(Shared::new(header.identity, self.location, live, writer)))
+                let writer = Writer::new(header.epoch, set, read_only, lock);
+                Ok(Keyring::new(Shared::new(header.identity, location, live, writer)))
             }
         }
     }

@@ -155,9 +155,8 @@ fn sealed(keyring: &Keyring, index: u64) -> Entry {
 
 impl Entry {
     fn open(&self, keyring: &Keyring) -> Result<()> {
-        let mut record = self.record.clone();
-        let plain =
-            keyring.log("raft").unwrap().open_in_place(id(self.index), TERM, &mut record)?;
+        let (log, mut record) = (keyring.log("raft")?, self.record.clone());
+        let plain = log.open_in_place(id(self.index), TERM, &mut record)?;
         assert_eq!(plain, plaintext(self.index));
         Ok(())
     }

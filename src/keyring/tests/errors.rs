@@ -51,7 +51,7 @@ fn all() -> Vec<(ErrorKind, Error)> {
     let other = Keyring::open(place(&disk), &other, LockPolicy::Locked).unwrap_err();
     errors.push((ErrorKind::Expectation, other));
     let (whole, lines) = (bytes(&disk), above(&disk));
-    let mut altered = |text: String| {
+    let altered = |text: String| {
         put(&disk, &checked(text.as_bytes()));
         unlock(&disk, &key(1)).unwrap_err()
     };

@@ -63,8 +63,8 @@ no_key_is! {
     SameAs, but u8;
     PartialOrd, but u8;
     core::hash::Hash, but u8;
-    core::fmt::Display, but u8;
-    core::fmt::LowerHex, but u8;
+    fmt::Display, but u8;
+    fmt::LowerHex, but u8;
     AsRef<[u8]>, but Vec<u8>;
     core::ops::Deref, but Vec<u8>;
 }
