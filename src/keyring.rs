@@ -148,6 +148,9 @@ impl Keyring {
     /// Makes a new DEK the active one, or, while older ones are still retiring, notes that one
     /// more round is wanted. [`Keyring::sweep`] ends a round.
     ///
+    /// A key file holds 64 DEKs at most. In a full one every new DEK, also one that a changed
+    /// unlock key asks for, waits until a sweep has dropped one: [`Status::queued`] tells.
+    ///
     /// # Errors
     ///
     /// [`Error::Poisoned`] after an earlier failure; [`Misuse::ReadOnly`] for a file of a later
@@ -162,7 +165,7 @@ impl Keyring {
     /// # Errors
     ///
     /// [`Misuse::InFlight`] as long as data that was sealed under a retiring DEK is not said to be
-    /// durable.
+    /// durable; [`Error::Poisoned`] after an earlier failure.
     pub fn sweep(&self) -> Result<Sweep> {
         Sweep::begin(Arc::clone(&self.shared))
     }

@@ -1,7 +1,7 @@
 //! An independent reader of the key file, written from `docs/design.md` and not from the code,
 //! and key files that were written once and must open forever.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::unwrap_in_result, reason = "a test")]
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

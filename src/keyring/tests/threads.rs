@@ -1,11 +1,15 @@
 //! Many threads seal while one rotates and sweeps.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 
 use super::*;
+use crate::fs::{File, Lock};
+use crate::key::DekId;
 
 const SEALERS: u64 = 4;
 const EACH: u64 = 150;
@@ -87,4 +91,71 @@ fn all_threads_together_use_no_more_than_was_reserved() {
     assert_eq!(used - before, 80 << 18);
     drop(keyring);
     assert!(unlock(&disk, &key(1)).unwrap().status().deks[0].uses >= used);
+}
+
+/// A disk that lets somebody seal before each name becomes durable, and notes under what.
+#[derive(Debug)]
+struct Watched {
+    disk: SimFs,
+    log: Mutex<Option<Log>>,
+    sealed_under: Mutex<Vec<DekId>>,
+}
+
+impl Fs for Watched {
+    fn create_new(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        self.disk.create_new(path)
+    }
+
+    fn open_read(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        self.disk.open_read(path)
+    }
+
+    fn open_write(&self, path: &Path) -> io::Result<Box<dyn File>> {
+        self.disk.open_write(path)
+    }
+
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.disk.rename(from, to)
+    }
+
+    fn remove(&self, path: &Path) -> io::Result<()> {
+        self.disk.remove(path)
+    }
+
+    fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        if let Some(log) = &*self.log.lock().unwrap() {
+            let (entry, in_flight) = seal(log, 1).unwrap();
+            self.sealed_under.lock().unwrap().push(Log::dek_of(&entry.record).unwrap());
+            in_flight.durable();
+        }
+        self.disk.sync_dir(dir)
+    }
+
+    fn create_dir(&self, dir: &Path) -> io::Result<()> {
+        self.disk.create_dir(dir)
+    }
+
+    fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
+        self.disk.list(dir)
+    }
+
+    fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        self.disk.try_lock(path)
+    }
+}
+
+#[test]
+fn a_new_dek_is_used_only_once_it_is_durable() {
+    let disk = SimFs::new();
+    let (log, sealed_under) = (Mutex::new(None), Mutex::default());
+    let watched = Arc::new(Watched { disk, log, sealed_under });
+    let at = Location::on(Arc::clone(&watched) as Arc<dyn Fs>, Path::new("/keys"));
+    let keyring = Keyring::create(at, &me(), Protector::unlock_key(&key(1)), &[]).unwrap();
+    let old = keyring.status().deks[0].id;
+    *watched.log.lock().unwrap() = Some(keyring.log("raft").unwrap());
+    keyring.rotate_dek(Reason::Requested).unwrap();
+    *watched.log.lock().unwrap() = None;
+    assert_eq!(*watched.sealed_under.lock().unwrap(), [old]);
+    let entry = sealed(&keyring, 2);
+    assert_ne!(Log::dek_of(&entry.record).unwrap(), old);
 }
