@@ -76,6 +76,11 @@ impl Shared {
         self.poison.is_set()
     }
 
+    /// Refuses after a write that failed.
+    pub(super) fn intact(&self) -> Result<()> {
+        if self.is_poisoned() { Err(Error::Poisoned) } else { Ok(()) }
+    }
+
     pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {
         self.writer.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -83,9 +88,7 @@ impl Shared {
     /// The active DEK, pinned, for `uses` uses that are counted and reserved on disk.
     pub(crate) fn acquire(&self, uses: u64) -> Result<Pin> {
         loop {
-            if self.poison.is_set() {
-                return Err(Error::Poisoned);
-            }
+            self.intact()?;
             let dek = {
                 let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
                 if live.active.count(uses) {
@@ -133,6 +136,8 @@ impl Shared {
         plan: impl FnOnce(&KeySet) -> Result<(Event<'a>, Change)>,
     ) -> Result<Reconciled> {
         let mut writer = self.writer();
+        // Also where nothing would change: what is on disk is not known any more.
+        self.intact()?;
         let (event, change) = plan(&writer.set)?;
         let fresh = Dek::generate(|id| writer.set.stored(id).is_some())?;
         let offer = Offer { id: fresh.id(), now: now() };
@@ -165,9 +170,7 @@ impl Shared {
 
     /// Replaces the key file by one that holds `set`, and only then lets it take effect.
     fn write(&self, writer: &mut Writer, set: KeySet) -> Result<()> {
-        if self.poison.is_set() {
-            return Err(Error::Poisoned);
-        }
+        self.intact()?;
         if writer.read_only {
             return Err(Misuse::ReadOnly.into());
         }
@@ -238,7 +241,12 @@ pub(super) fn encode(identity: &Identity, epoch: u64, set: &KeySet) -> Result<Se
     let header = Header { identity: identity.clone(), epoch, kek_version, slots }.encode();
     let mut sealed = set.encode()?;
     xchacha::seal(file_key.expose(), header.expose(), sealed.expose_mut())?;
-    Ok(KeyFile::encode(&header, sealed.expose()))
+    let file = KeyFile::encode(&header, sealed.expose());
+    // Nobody could read it again.
+    if file.len() > MAX_FILE {
+        return Err(Error::too_large("the key file", file.len(), MAX_FILE));
+    }
+    Ok(file)
 }
 
 fn wrap_for(set: &mut KeySet, recipient: Recipient) -> Result<()> {

@@ -64,8 +64,11 @@ impl Slot {
         slot.commitment = slot.commit(identity, &self.recipient.auth);
         let shared = x25519::shared(&ephemeral, &self.recipient.public)?;
         let key = slot.key(identity, &shared, &self.recipient.auth);
-        slot.wrapped[xchacha::OVERHEAD..].copy_from_slice(file_key.expose());
-        xchacha::seal(key.expose(), &[], &mut slot.wrapped)?;
+        let mut wrapped = SecretBytes::with_capacity(WRAPPED_LEN);
+        wrapped.resize(xchacha::OVERHEAD);
+        wrapped.extend_from_slice(file_key.expose());
+        xchacha::seal(key.expose(), &[], wrapped.expose_mut())?;
+        slot.wrapped.copy_from_slice(wrapped.expose());
         Ok(slot)
     }
 }
