@@ -123,14 +123,16 @@ fn a_poisoned_keyring_refuses_all_but_opening() {
     let log = keyring.log("raft").unwrap();
     let swept = keyring.sweep().unwrap();
     let mut old = sealed(&keyring, 2);
+    let stream = keyring.streams().create("s", io::Cursor::new(Vec::new())).unwrap();
+    let (stream, in_flight) = stream.finish(crate::seal::LogId::START, b"").unwrap();
+    in_flight.durable();
+    let mut header = *stream.get_ref().first_chunk().unwrap();
     keyring.rotate_dek(Reason::Requested).unwrap();
     let before = keyring.status();
     disk.fail_at(2, io::ErrorKind::Other);
     assert!(matches!(keyring.rotate_dek(Reason::Leaked), Err(Error::Io { op: "write", .. })));
 
     let other = keyring.clone();
-    let mut header = [0; crate::seal::STREAM_HEADER_LEN];
-    header[0] = 2;
     let calls = [
         other.rotate_dek(Reason::Leaked),
         other.rotate_dek(Reason::Requested),
