@@ -151,14 +151,14 @@ impl LockedFile {
     }
 
     fn open(self: Box<Self>, file_key: &SecretKey) -> Result<Keyring, (Error, Box<Self>)> {
-        match self.set(file_key).and_then(|set| Ok((live(&set)?, set))) {
+        match self.set(file_key).and_then(|set| Ok((live(&set, self.file.header.epoch)?, set))) {
             Err(error) => Err((error, self)),
             Ok((live, set)) => {
                 let Self { location, lock, file, .. } = *self;
                 let header = file.header;
                 let read_only = matches!(&header.slots, Slots::Wrapped(slots)
                     if slots.iter().any(|slot| matches!(slot, SlotLine::Unknown(_))));
-                let writer = Writer::new(header.epoch, set, read_only, lock);
+                let writer = Writer::new(set, read_only, lock);
                 Ok(Keyring::new(Shared::new(header.identity, location, live, writer)))
             }
         }

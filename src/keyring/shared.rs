@@ -27,7 +27,6 @@ pub(crate) struct Shared {
 }
 
 pub(super) struct Writer {
-    pub(super) epoch: u64,
     pub(super) set: KeySet,
     /// The file has slots that this version does not know, and so cannot write.
     pub(super) read_only: bool,
@@ -36,8 +35,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) const fn new(epoch: u64, set: KeySet, read_only: bool, lock: Box<dyn Lock>) -> Self {
-        Self { epoch, set, read_only, lock: Some(lock) }
+    pub(super) const fn new(set: KeySet, read_only: bool, lock: Box<dyn Lock>) -> Self {
+        Self { set, read_only, lock: Some(lock) }
     }
 }
 
@@ -67,9 +66,9 @@ impl Shared {
         &self.identity
     }
 
-    /// The epoch of the key file as it was last written.
+    /// The epoch of the key file as it was last written. Waits for no write of it.
     pub(crate) fn epoch(&self) -> u64 {
-        self.writer().epoch
+        self.live.read().unwrap_or_else(PoisonError::into_inner).epoch
     }
 
     pub(super) fn is_poisoned(&self) -> bool {
@@ -174,8 +173,8 @@ impl Shared {
         if writer.read_only {
             return Err(Misuse::ReadOnly.into());
         }
-        let next = live(&set)?;
-        let epoch = writer.epoch.checked_add(1).ok_or(Misuse::OutOfBounds("epoch"))?;
+        let epoch = self.epoch().checked_add(1).ok_or(Misuse::OutOfBounds("epoch"))?;
+        let next = live(&set, epoch)?;
         let file = encode(&self.identity, epoch, &set)?;
         if let Err(error) = fs::replace(&*self.location.fs, &self.location.file(), file.expose()) {
             self.poison.set();
@@ -185,7 +184,6 @@ impl Shared {
             stored.live.allow(stored.reserved);
         }
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = next;
-        writer.epoch = epoch;
         writer.set = set;
         Ok(())
     }
@@ -256,11 +254,11 @@ fn wrap_for(set: &mut KeySet, recipient: Recipient) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn live(set: &KeySet) -> Result<Live> {
+pub(super) fn live(set: &KeySet, epoch: u64) -> Result<Live> {
     let id = set.lifecycle.active.id;
     let active = set.stored(id).ok_or_else(|| id.unknown())?;
     let all = set.deks.iter().map(|stored| Arc::clone(&stored.live)).collect();
-    Ok(Live { active: Arc::clone(&active.live), all })
+    Ok(Live { active: Arc::clone(&active.live), all, epoch })
 }
 
 /// Seconds since the Unix epoch.

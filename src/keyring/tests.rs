@@ -114,7 +114,8 @@ fn written(
     slots(&mut lines);
     let kek_version = writer.set.lifecycle.kek_version;
     let slots = Slots::Wrapped(lines);
-    let header = Header { identity: me(), epoch: writer.epoch, kek_version, slots }.encode();
+    let header =
+        Header { identity: me(), epoch: keyring.shared().epoch(), kek_version, slots }.encode();
     let mut sealed = writer.set.encode().unwrap();
     fields(&mut sealed);
     xchacha::seal(file_key.expose(), header.expose(), sealed.expose_mut()).unwrap();
