@@ -124,7 +124,7 @@ fn a_poisoned_keyring_refuses_all_but_opening() {
     let swept = keyring.sweep().unwrap();
     let mut old = sealed(&keyring, 2);
     let stream = keyring.streams().create("s", io::Cursor::new(Vec::new())).unwrap();
-    let (stream, in_flight) = stream.finish(crate::seal::LogId::START, b"").unwrap();
+    let (stream, in_flight) = stream.finish(LogId::START, b"").unwrap();
     in_flight.durable();
     let mut header = *stream.get_ref().first_chunk().unwrap();
     keyring.rotate_dek(Reason::Requested).unwrap();
