@@ -58,6 +58,8 @@ fn read(file: &[u8]) {
         Err(error) => {
             assert!(matches!(error, Error::Damaged { .. } | Error::Unsupported { .. }));
             assert!(opened.is_err());
+            let text = error.to_string();
+            assert!(text.len() < 200 && !text.contains(char::is_control), "{text:?}");
         }
     }
     if opened.is_ok() {

@@ -196,7 +196,7 @@ impl Log {
     fn next_segment(&mut self) {
         let sequence = self.first;
         self.first += 1;
-        let first_index = if sequence == 0 { 0 } else { self.index + sequence };
+        let first_index = if sequence == 0 { 0 } else { self.index.wrapping_add(sequence) };
         let segment = self.writer.end();
         self.files.push((segment_path(sequence, first_index), segment));
         self.begin(RAFT_ID);
@@ -205,7 +205,7 @@ impl Log {
     fn end(&mut self) -> Files {
         let mut segment = self.writer.end();
         segment.resize(segment.len() + TAIL, 0);
-        let first_index = if self.first == 0 { 0 } else { self.index + self.first };
+        let first_index = if self.first == 0 { 0 } else { self.index.wrapping_add(self.first) };
         self.files.push((segment_path(self.first, first_index), segment));
         std::mem::take(&mut self.files)
     }

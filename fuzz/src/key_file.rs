@@ -113,7 +113,7 @@ impl Slot {
         let [salt, _, recipient, ephemeral, _, wrapped] =
             line.strip_prefix("slot unlock ")?.split(' ').collect::<Vec<_>>().try_into().ok()?;
         let [salt, recipient, ephemeral, wrapped] =
-            [salt, recipient, ephemeral, wrapped].map(|field| unbase64(field));
+            [salt, recipient, ephemeral, wrapped].map(unbase64);
         let (ephemeral, recipient) = (ephemeral?, recipient?);
         let point: Key = ephemeral.as_slice().try_into().ok()?;
         let shared = StaticSecret::from(self.scalar).diffie_hellman(&PublicKey::from(point));
