@@ -259,7 +259,7 @@ pub fn read(disk: &SimFs) -> State {
     }
     let entries = &raft.entries;
     assert_eq!(entries.by_algorithm.values().sum::<u64>(), entries.total);
-    assert!(entries.opened_by_current + entries.unopened <= entries.total);
+    assert!(entries.opened_by_current.count + entries.unopened.count <= entries.total);
     assert!(raft.segments.iter().map(|segment| segment.entries).sum::<u64>() >= entries.total);
     state
 }
