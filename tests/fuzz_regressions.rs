@@ -1,4 +1,5 @@
 //! What fuzzing found, each input with its fault.
+#![allow(clippy::unwrap_used, reason = "the helpers belong to the tests")]
 
 use std::fmt::Write as _;
 use std::path::Path;
