@@ -130,3 +130,25 @@ fn copy(slot: &WrappedSlot) -> WrappedSlot {
     let WrappedSlot { kind, salt, costs, recipient, ephemeral, commitment, wrapped } = *slot;
     WrappedSlot { kind, salt, costs, recipient, ephemeral, commitment, wrapped }
 }
+
+/// Each attachment was weighed together with all before it.
+#[test]
+fn very_many_attachments_take_linear_time() {
+    let disk = SimFs::new();
+    let keyring = create(&disk, Protector::none());
+    let file_key = random::key().unwrap();
+    let slots = Slots::Clear(file_key.duplicate());
+    let header = Header { identity: me(), epoch: 9, kek_version: 0, slots }.encode();
+    let mut set = keyring.shared().writer().set.encode().unwrap();
+    drop(keyring);
+    for n in 0..200_000 {
+        set.extend_from_slice(&[5, 8, 0, 0, 0, 0, 6]);
+        set.extend_from_slice(format!("{n:06}").as_bytes());
+    }
+    xchacha::seal(file_key.expose(), header.expose(), set.expose_mut()).unwrap();
+    put(&disk, KeyFile::encode(&header, set.expose()).expose());
+    let begun = std::time::Instant::now();
+    assert!(matches!(Keyring::open(place(&disk), &me(), LockPolicy::Any), Ok(Opened::Unlocked(_))));
+    // Quadratic, it would take minutes.
+    assert!(begun.elapsed().as_secs() < 30);
+}
