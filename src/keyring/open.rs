@@ -189,7 +189,10 @@ impl LockedFile {
                 SlotLine::Unknown(_) => None,
             })
             .collect();
-        if known.len() != auths.len() {
+        // With another auth the next write would lock the file for a key that nobody has.
+        let identity = &self.file.header.identity;
+        let fit = known.iter().zip(&auths).all(|(slot, auth)| slot.fits(identity, auth));
+        if known.len() != auths.len() || !fit {
             return Err(Error::damaged("the key set does not fit its slots"));
         }
         let slot = |(line, auth): (&&super::slot::WrappedSlot, SecretKey)| {

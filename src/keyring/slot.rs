@@ -93,8 +93,7 @@ impl WrappedSlot {
 
     fn open(&self, identity: &Identity, secret: &SecretKey) -> Result<Option<SecretKey>> {
         let recipient = Recipient::of(self.kind, secret);
-        let commitment = self.commit(identity, &recipient.auth);
-        if !bool::from(commitment.ct_eq(&self.commitment)) {
+        if !self.fits(identity, &recipient.auth) {
             return Ok(None);
         }
         if recipient.public != self.recipient {
@@ -112,6 +111,11 @@ impl WrappedSlot {
             None => Err(Error::Unauthentic),
         })?;
         Ok(Some(file_key))
+    }
+
+    /// Whether the slot is for the key that `auth` is of.
+    pub(super) fn fits(&self, identity: &Identity, auth: &SecretKey) -> bool {
+        self.commit(identity, auth).ct_eq(&self.commitment).into()
     }
 
     fn commit(&self, identity: &Identity, auth: &SecretKey) -> [u8; 32] {

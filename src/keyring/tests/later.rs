@@ -205,3 +205,17 @@ fn a_file_that_is_too_large_is_damage_and_is_never_written() {
     put(&disk, &vec![b'a'; text::MAX_FILE + 1]);
     assert!(matches!(unlock(&disk, &key(1)), Err(Error::Damaged { .. })));
 }
+
+#[test]
+fn a_slots_auth_must_be_its_keys() {
+    let (disk, keyring) = locked();
+    let auth = keyring.shared().writer().set.slots[0].recipient.auth.duplicate();
+    let other = |set: &mut SecretBytes| {
+        let at = set.expose().windows(32).position(|bytes| bytes == auth.expose()).unwrap();
+        set.expose_mut()[at] ^= 1;
+    };
+    put(&disk, &written(&keyring, |_| {}, other));
+    drop(keyring);
+    let error = unlock(&disk, &key(1)).unwrap_err();
+    assert!(matches!(error, Error::Damaged { .. }), "{error}");
+}
