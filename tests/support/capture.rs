@@ -1,5 +1,7 @@
 //! Genuine states of Docker managers, see `tests/data/swarm/README.md`.
 
+#![allow(dead_code, reason = "not every test uses all of it")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
 
-#[allow(dead_code, reason = "other tests use more of it")]
 #[path = "../../../tests/support/capture.rs"]
 mod capture;
 
