@@ -12,6 +12,8 @@ use core::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use subtle::ConstantTimeEq;
+
 use crate::error::{Error, Misuse, Result};
 use crate::fs::{Fs, RealFs};
 use crate::key::{
@@ -146,6 +148,9 @@ impl Keyring {
     /// Makes a new DEK the active one, or, while older ones are still retiring, notes that one
     /// more round is wanted. [`Keyring::sweep`] ends a round.
     ///
+    /// A key file holds 64 DEKs at most. In a full one every new DEK, also one that a changed
+    /// unlock key asks for, waits until a sweep has dropped one: [`Status::queued`] tells.
+    ///
     /// # Errors
     ///
     /// [`Error::Poisoned`] after an earlier failure; [`Misuse::ReadOnly`] for a file of a later
@@ -160,12 +165,13 @@ impl Keyring {
     /// # Errors
     ///
     /// [`Misuse::InFlight`] as long as data that was sealed under a retiring DEK is not said to be
-    /// durable.
+    /// durable; [`Error::Poisoned`] after an earlier failure.
     pub fn sweep(&self) -> Result<Sweep> {
         Sweep::begin(Arc::clone(&self.shared))
     }
 
-    /// Adds an attachment, or replaces it.
+    /// Adds an attachment, or replaces it. With the bytes that are there already nothing changes:
+    /// an attachment that was exposed is so until other bytes take its place.
     ///
     /// # Errors
     ///
@@ -177,6 +183,10 @@ impl Keyring {
             .drive(|set| {
                 let others = set.attachments.iter().filter(|(other, _)| *other != name);
                 check_attachment(name, bytes, others.map(|(_, bytes)| bytes.len()).sum())?;
+                let old = set.attachments.get(name);
+                if old.is_some_and(|old| old.expose().ct_eq(bytes).into()) {
+                    return Ok((Event::Settle, Change::default()));
+                }
                 let edit = Change::edit(|set| {
                     set.attachments.insert(key, value);
                 });
@@ -197,14 +207,19 @@ impl Keyring {
     ///
     /// As [`Keyring::rotate_dek`].
     pub fn detach(&self, name: &str) -> Result<bool> {
-        if self.attachment(name).is_none() {
-            return Ok(false);
-        }
-        let key = name.to_owned();
-        let edit = Change::edit(move |set| {
-            set.attachments.remove(&key);
-        });
-        self.shared.drive(|_| Ok((Event::Detached(name), edit))).map(|_| true)
+        let mut found = false;
+        self.shared.drive(|set| {
+            found = set.attachments.contains_key(name);
+            if !found {
+                return Ok((Event::Settle, Change::default()));
+            }
+            let key = name.to_owned();
+            let edit = Change::edit(move |set| {
+                set.attachments.remove(&key);
+            });
+            Ok((Event::Detached(name), edit))
+        })?;
+        Ok(found)
     }
 
     /// Adds a passphrase as another way to unlock this file. Takes as long as one guess at it.
@@ -230,14 +245,22 @@ impl Keyring {
     }
 
     /// Removes all passphrases, with a new DEK, so that an old copy of the file opens nothing that
-    /// is sealed from now on.
+    /// is sealed from now on. Without a passphrase nothing changes.
     ///
     /// # Errors
     ///
     /// As [`Keyring::rotate_dek`].
     pub fn remove_passphrases(&self) -> Result<()> {
-        let edit = Change::edit(|set| set.slots.retain(|slot| slot.kind != Kind::Passphrase));
-        self.shared.drive(|_| Ok((Event::Rotate(Reason::UnlockKeyChanged), edit))).map(drop)
+        self.shared
+            .drive(|set| {
+                if set.slots.iter().all(|slot| slot.kind != Kind::Passphrase) {
+                    return Ok((Event::Settle, Change::default()));
+                }
+                let edit =
+                    Change::edit(|set| set.slots.retain(|slot| slot.kind != Kind::Passphrase));
+                Ok((Event::Rotate(Reason::UnlockKeyChanged), edit))
+            })
+            .map(drop)
     }
 
     /// Overwrites and removes the key file. Everything that was sealed under its DEKs is lost.

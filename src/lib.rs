@@ -33,6 +33,9 @@
 mod crypto;
 mod error;
 pub mod fs;
+#[cfg(all(fuzzing, feature = "swarm"))]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod hazmat;
 pub mod key;
 pub mod keyring;

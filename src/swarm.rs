@@ -39,6 +39,8 @@ mod rfc1423;
 mod snapshot;
 mod state;
 
+#[cfg(fuzzing)]
+pub(crate) use finding::Findings;
 pub use finding::{Finding, FindingKind, Loss, Severity};
 pub use inspect::{Inspection, KeyFacts, inspect, inspect_in};
 pub use key_file::{DekHeader, DekSlot, Finding as KeyFileFinding, KeyFile, KeyForm, NodeKeys};
@@ -48,6 +50,8 @@ pub use objects::{
     Secret, SecretFacts, SecretReference, Service, Task, TaskState, Timestamp,
 };
 pub use record::Algorithm;
+#[cfg(fuzzing)]
+pub(crate) use record::Record;
 pub use replay::Objects;
 pub use snapshot::SnapshotFacts;
 pub use state::{RaftFacts, State};

@@ -12,19 +12,6 @@ use nodeseal::swarm::{Secret, SecretReference, Severity, State};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-const ALL: [&str; 10] = [
-    "1-autolocked",
-    "2-snapshots",
-    "3-unlocked",
-    "4-dek-rotated",
-    "5-kek-rotated-killed",
-    "docker-26-2-snapshots",
-    "docker-26-4-dek-rotated",
-    "three-managers-m1",
-    "three-managers-m2",
-    "three-managers-m3",
-];
-
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         write!(text, "{byte:02x}").unwrap();
@@ -89,8 +76,8 @@ fn by_name(mut list: Value) -> Value {
 
 #[test]
 fn every_capture_gives_what_its_daemon_listed() {
-    for name in ALL {
-        let capture = Capture::unpack(name);
+    for name in capture::all() {
+        let capture = Capture::unpack(&name);
         let state = State::read(capture.dir(), capture.key().as_ref()).unwrap();
         assert!(state.is_complete(), "{name}: {:?}", state.findings);
         assert!(

@@ -80,3 +80,32 @@ impl Dek {
         &self.key
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn an_id_that_is_taken_is_drawn_again() {
+        let taken = Cell::new(None);
+        let dek = Dek::generate(|id| taken.replace(Some(id)).is_none()).unwrap();
+        assert_eq!(taken.get(), Some(dek.id()));
+        let first = Cell::new(0);
+        Dek::generate(|_| first.replace(first.get() + 1) < 3).unwrap();
+        assert_eq!(first.get(), 4);
+    }
+
+    #[test]
+    fn the_id_follows_from_the_key() {
+        let dek = |n| Dek::from_key(SecretKey::init(|bytes| bytes.fill(n)));
+        assert_eq!(dek(1).id(), dek(1).id());
+        assert_ne!(dek(1).id(), dek(2).id());
+        let id = dek(1).id();
+        assert_eq!(DekId::from_bytes(id.to_bytes()), id);
+        assert_ne!(id.to_bytes(), dek(1).secret().expose()[..ID_LEN], "it tells nothing of it");
+        let zeros = DekId::from_bytes([0, 1, 2, 3, 0xfc, 0xfd, 0xfe, 0xff]);
+        assert_eq!(zeros.to_string(), "00010203fcfdfeff");
+    }
+}

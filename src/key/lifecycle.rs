@@ -258,7 +258,7 @@ impl Turn {
                 self.effects.push(Effect::WrapForRecord);
                 if from == Mode::Clear {
                     self.new_dek(Reasons::of(Reason::Locked));
-                } else if wanted == Wanted::OtherKey {
+                } else if wanted == Wanted::OtherKey || rekey == Rekey::Leaked {
                     self.change_key(rekey);
                 }
             }

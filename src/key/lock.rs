@@ -190,6 +190,29 @@ mod tests {
     }
 
     #[test]
+    fn later_formats_and_other_kinds_are_told_apart() {
+        let mut bytes = LockRecord::off(1).encode();
+        bytes.expose_mut()[0] = 2;
+        assert!(matches!(LockRecord::decode(bytes.expose()), Err(Error::Unsupported { .. })));
+        let bytes = LockRecord::locked(1, &UnlockKey::generate().unwrap()).encode();
+        for kind in [OFF, RETRIEVABLE, 3, 0xff] {
+            let other = [&[FORMAT, kind], &bytes.expose()[2..]].concat();
+            assert!(matches!(LockRecord::decode(&other), Err(Error::Damaged { .. })), "{kind}");
+        }
+    }
+
+    #[test]
+    fn only_a_retrievable_record_holds_the_key() {
+        let key = UnlockKey::generate().unwrap();
+        let holds = |record: &LockRecord| {
+            record.encode().expose().windows(KEY_LEN).any(|bytes| bytes == key.secret().expose())
+        };
+        assert!(!holds(&LockRecord::locked(1, &key)));
+        let record = LockRecord::retrievable(1, &key);
+        assert!(holds(&record) && record.unlock_key().unwrap().ct_eq(&key));
+    }
+
+    #[test]
     fn a_retrievable_key_must_be_its_recipients() {
         let mut bytes = LockRecord::retrievable(3, &UnlockKey::generate().unwrap()).encode();
         for at in 10..bytes.len() {

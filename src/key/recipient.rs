@@ -62,3 +62,31 @@ pub(crate) fn scalar(kind: Kind, secret: &SecretKey) -> SecretKey {
     };
     hkdf::derive(secret.expose(), label, &[])
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::key::UnlockKey;
+
+    #[test]
+    fn one_secret_gives_each_kind_a_recipient_of_its_own() {
+        let key = UnlockKey::generate().unwrap();
+        let [unlock, passphrase] =
+            [Kind::Unlock, Kind::Passphrase].map(|kind| Recipient::of(kind, key.secret()));
+        assert!(unlock.public != passphrase.public && !unlock.auth.ct_eq(&passphrase.auth));
+        assert!(unlock.same(&unlock.duplicate()) && !unlock.same(&passphrase));
+        assert!(!unlock.same(&Recipient { public: unlock.public, auth: passphrase.auth }));
+        let auth = unlock.auth.duplicate();
+        assert!(!unlock.same(&Recipient { public: passphrase.public, auth }));
+    }
+
+    #[test]
+    fn neither_half_is_the_key_or_the_scalar() {
+        let key = UnlockKey::generate().unwrap();
+        let recipient = Recipient::of(Kind::Unlock, key.secret());
+        let scalar = scalar(Kind::Unlock, key.secret());
+        for secret in [key.secret(), &scalar] {
+            assert!(!secret.ct_eq(&recipient.auth) && *secret.expose() != recipient.public);
+        }
+    }
+}

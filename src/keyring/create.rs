@@ -103,8 +103,8 @@ impl Keyring {
         for stored in &set.deks {
             stored.live.allow(stored.reserved);
         }
-        let live = live(&set)?;
-        let writer = Writer::new(epoch, set, false, lock);
+        let live = live(&set, epoch)?;
+        let writer = Writer::new(set, false, lock);
         Ok(Self::new(Shared::new(identity.clone(), location, live, writer)))
     }
 }

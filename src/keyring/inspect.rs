@@ -56,7 +56,7 @@ impl Inspection {
     /// [`Error::Unsupported`](crate::Error::Unsupported), [`Error::Io`](crate::Error::Io).
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let (file, bytes) = read(&RealFs::default(), path.as_ref())?;
-        Ok(Self::of(&file, bytes))
+        Ok(Self::of(&file, bytes.len()))
     }
 
     pub(super) fn of(file: &KeyFile, file_bytes: usize) -> Self {
@@ -97,6 +97,6 @@ impl Keyring {
     pub fn inspect(at: impl Into<Location>) -> Result<Inspection> {
         let location = at.into();
         let (file, bytes) = read(&*location.fs, &location.file())?;
-        Ok(Inspection::of(&file, bytes))
+        Ok(Inspection::of(&file, bytes.len()))
     }
 }

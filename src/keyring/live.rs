@@ -114,6 +114,8 @@ impl Drop for Pin {
 pub(super) struct Live {
     pub(super) active: Arc<LiveDek>,
     pub(super) all: Vec<Arc<LiveDek>>,
+    /// The epoch of the file that they stand in.
+    pub(super) epoch: u64,
 }
 
 impl Live {

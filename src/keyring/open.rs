@@ -1,4 +1,5 @@
 use core::fmt;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -54,7 +55,8 @@ pub struct UnlockError {
 }
 
 impl Keyring {
-    /// Opens the key file of `identity`.
+    /// Opens the key file of `identity`. The file is written once more as it is, because one who
+    /// was interrupted may have left it less than durable.
     ///
     /// # Errors
     ///
@@ -72,18 +74,19 @@ impl Keyring {
         // Before the lock file is created in a folder that may not even be ours.
         location.fs.open_read(&path).map_err(|e| Error::io("open", &path, e))?;
         let lock = location.lock()?;
-        fs::remove_stale(&*location.fs, &path)?;
         let (file, bytes) = read(&*location.fs, &path)?;
-        settle(&location)?;
         expect_identity(identity, &file.header.identity)?;
-        let locked = LockedFile { location, lock, file, bytes };
+        if policy == LockPolicy::Locked && matches!(file.header.slots, Slots::Clear(_)) {
+            return Err(Error::ExpectedLocked);
+        }
+        settle(&location, &bytes)?;
+        let locked = Box::new(LockedFile { location, lock, file, bytes: bytes.len() });
         match &locked.file.header.slots {
-            Slots::Clear(_) if policy == LockPolicy::Locked => Err(Error::ExpectedLocked),
             Slots::Clear(file_key) => {
                 let file_key = file_key.duplicate();
-                Box::new(locked).open(&file_key).map(Opened::Unlocked).map_err(|(error, _)| error)
+                locked.open(&file_key).map(Opened::Unlocked).map_err(|(error, _)| error)
             }
-            Slots::Wrapped(_) => Ok(Opened::Locked(LockedKeyring(Box::new(locked)))),
+            Slots::Wrapped(_) => Ok(Opened::Locked(LockedKeyring(locked))),
         }
     }
 }
@@ -95,7 +98,7 @@ impl LockedKeyring {
     ///
     /// The locked keyring comes back with the error: [`Error::WrongKey`]; [`Error::Unauthentic`]
     /// or [`Error::Damaged`] if the key is right and the file was altered;
-    /// [`Error::Unsupported`]; [`Error::Io`] if the file had to be written and could not be.
+    /// [`Error::Unsupported`] if a later version wrote it.
     pub fn unlock(self, key: &UnlockKey) -> Result<Keyring, UnlockError> {
         self.unlock_with(Credential::UnlockKey(key))
     }
@@ -148,14 +151,15 @@ impl LockedFile {
     }
 
     fn open(self: Box<Self>, file_key: &SecretKey) -> Result<Keyring, (Error, Box<Self>)> {
-        match self.set(file_key).and_then(|set| Ok((live(&set)?, set))) {
+        match self.set(file_key).and_then(|set| Ok((live(&set, self.file.header.epoch)?, set))) {
             Err(error) => Err((error, self)),
             Ok((live, set)) => {
-                let header = self.file.header;
+                let Self { location, lock, file, .. } = *self;
+                let header = file.header;
                 let read_only = matches!(&header.slots, Slots::Wrapped(slots)
                     if slots.iter().any(|slot| matches!(slot, SlotLine::Unknown(_))));
-                let writer = Writer::new(header.epoch, set, read_only, self.lock);
-                Ok(Keyring::new(Shared::new(header.identity, self.location, live, writer)))
+                let writer = Writer::new(set, read_only, lock);
+                Ok(Keyring::new(Shared::new(header.identity, location, live, writer)))
             }
         }
     }
@@ -185,7 +189,10 @@ impl LockedFile {
                 SlotLine::Unknown(_) => None,
             })
             .collect();
-        if known.len() != auths.len() {
+        // With another auth the next write would lock the file for a key that nobody has.
+        let identity = &self.file.header.identity;
+        let fit = known.iter().zip(&auths).all(|(slot, auth)| slot.fits(identity, auth));
+        if known.len() != auths.len() || !fit {
             return Err(Error::damaged("the key set does not fit its slots"));
         }
         let slot = |(line, auth): (&&super::slot::WrappedSlot, SecretKey)| {
@@ -231,20 +238,32 @@ impl From<UnlockError> for Error {
     }
 }
 
-/// Reads and parses the key file; gives its length too.
-pub(super) fn read(fs: &dyn Fs, path: &Path) -> Result<(KeyFile, usize)> {
+/// Reads and parses the key file; gives its bytes too.
+pub(super) fn read(fs: &dyn Fs, path: &Path) -> Result<(KeyFile, SecretBytes)> {
     let bytes = SecretBytes::from_vec(fs::read(fs, path, MAX_FILE)?);
     let file = KeyFile::parse(&bytes).map_err(|error| error.in_file(path))?;
-    Ok((file, bytes.len()))
+    Ok((file, bytes))
 }
 
-/// Makes the key file that was found durable: one who was killed while he replaced it may have
-/// left it so that a power cut would bring the one before back, without the newest DEK.
-fn settle(location: &Location) -> Result<()> {
+/// Makes the key file that was found durable, by writing it once more as it is.
+///
+/// One who was killed while he replaced it, or whose last sync failed, may have left it so that a
+/// power cut would bring the one before back, without the newest DEK or for an unlock key that
+/// nobody has any more. After a failed sync another one proves nothing; only another write does.
+fn settle(location: &Location, bytes: &SecretBytes) -> Result<()> {
     let path = location.file();
-    let file = location.fs.open_read(&path).map_err(|e| Error::io("open", &path, e))?;
-    file.sync().map_err(|e| Error::io("sync", &path, e))?;
-    location.fs.sync_dir(&location.dir).map_err(|e| Error::io("sync", &location.dir, e))
+    match fs::replace(&*location.fs, &path, bytes.expose()) {
+        // Without room nothing is sealed either, but what there is can still be opened.
+        Err(Error::Io { path: at, source, .. })
+            if at != location.dir
+                && matches!(source.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) =>
+        {
+            let file = location.fs.open_read(&path).map_err(|e| Error::io("open", &path, e))?;
+            file.sync().map_err(|e| Error::io("sync", &path, e))?;
+            location.fs.sync_dir(&location.dir).map_err(|e| Error::io("sync", &location.dir, e))
+        }
+        settled => settled,
+    }
 }
 
 fn expect_identity(expected: &Identity, found: &Identity) -> Result<()> {

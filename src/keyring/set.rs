@@ -7,11 +7,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::check_attachment;
 use super::live::LiveDek;
 use super::slot::Slot;
 use crate::crypto::xchacha;
 use crate::error::{Error, Result};
-use crate::key::{Dek, DekFacts, DekId, Lifecycle, MAX_DEKS, Mode, Reasons, valid_name};
+use crate::key::{Dek, DekFacts, DekId, Lifecycle, MAX_DEKS, Mode, Reasons};
 use crate::secret::{SecretBytes, SecretKey};
 
 const VERSION: u8 = 1;
@@ -145,6 +146,8 @@ struct Parts {
     auths: Vec<SecretKey>,
     exposure: BTreeMap<String, bool>,
     attachments: BTreeMap<String, Arc<SecretBytes>>,
+    /// Length of all attachments, in bytes.
+    attached: usize,
     kept: Vec<(u8, Arc<SecretBytes>)>,
 }
 
@@ -196,7 +199,8 @@ impl Parts {
         let (&[exposed, name_len], rest) = value.split_first_chunk().ok_or_else(unreadable)?;
         let (name, bytes) = rest.split_at_checked(usize::from(name_len)).ok_or_else(unreadable)?;
         let name = core::str::from_utf8(name).map_err(|_| unreadable())?;
-        valid_name("attachment", name).map_err(|_| unreadable())?;
+        check_attachment(name, bytes, self.attached).map_err(|_| unreadable())?;
+        self.attached += bytes.len();
         self.exposure.insert(name.to_owned(), flag(exposed)?);
         match self.attachments.insert(name.to_owned(), Arc::new(bytes.into())) {
             None => Ok(()),

@@ -27,7 +27,6 @@ pub(crate) struct Shared {
 }
 
 pub(super) struct Writer {
-    pub(super) epoch: u64,
     pub(super) set: KeySet,
     /// The file has slots that this version does not know, and so cannot write.
     pub(super) read_only: bool,
@@ -36,8 +35,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    pub(super) const fn new(epoch: u64, set: KeySet, read_only: bool, lock: Box<dyn Lock>) -> Self {
-        Self { epoch, set, read_only, lock: Some(lock) }
+    pub(super) const fn new(set: KeySet, read_only: bool, lock: Box<dyn Lock>) -> Self {
+        Self { set, read_only, lock: Some(lock) }
     }
 }
 
@@ -67,13 +66,18 @@ impl Shared {
         &self.identity
     }
 
-    /// The epoch of the key file as it was last written.
+    /// The epoch of the key file as it was last written. Waits for no write of it.
     pub(crate) fn epoch(&self) -> u64 {
-        self.writer().epoch
+        self.live.read().unwrap_or_else(PoisonError::into_inner).epoch
     }
 
     pub(super) fn is_poisoned(&self) -> bool {
         self.poison.is_set()
+    }
+
+    /// Refuses after a write that failed.
+    pub(super) fn intact(&self) -> Result<()> {
+        if self.is_poisoned() { Err(Error::Poisoned) } else { Ok(()) }
     }
 
     pub(super) fn writer(&self) -> MutexGuard<'_, Writer> {
@@ -83,9 +87,7 @@ impl Shared {
     /// The active DEK, pinned, for `uses` uses that are counted and reserved on disk.
     pub(crate) fn acquire(&self, uses: u64) -> Result<Pin> {
         loop {
-            if self.poison.is_set() {
-                return Err(Error::Poisoned);
-            }
+            self.intact()?;
             let dek = {
                 let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
                 if live.active.count(uses) {
@@ -133,6 +135,8 @@ impl Shared {
         plan: impl FnOnce(&KeySet) -> Result<(Event<'a>, Change)>,
     ) -> Result<Reconciled> {
         let mut writer = self.writer();
+        // Also where nothing would change: what is on disk is not known any more.
+        self.intact()?;
         let (event, change) = plan(&writer.set)?;
         let fresh = Dek::generate(|id| writer.set.stored(id).is_some())?;
         let offer = Offer { id: fresh.id(), now: now() };
@@ -165,14 +169,12 @@ impl Shared {
 
     /// Replaces the key file by one that holds `set`, and only then lets it take effect.
     fn write(&self, writer: &mut Writer, set: KeySet) -> Result<()> {
-        if self.poison.is_set() {
-            return Err(Error::Poisoned);
-        }
+        self.intact()?;
         if writer.read_only {
             return Err(Misuse::ReadOnly.into());
         }
-        let next = live(&set)?;
-        let epoch = writer.epoch.checked_add(1).ok_or(Misuse::OutOfBounds("epoch"))?;
+        let epoch = self.epoch().checked_add(1).ok_or(Misuse::OutOfBounds("epoch"))?;
+        let next = live(&set, epoch)?;
         let file = encode(&self.identity, epoch, &set)?;
         if let Err(error) = fs::replace(&*self.location.fs, &self.location.file(), file.expose()) {
             self.poison.set();
@@ -182,7 +184,6 @@ impl Shared {
             stored.live.allow(stored.reserved);
         }
         *self.live.write().unwrap_or_else(PoisonError::into_inner) = next;
-        writer.epoch = epoch;
         writer.set = set;
         Ok(())
     }
@@ -238,7 +239,12 @@ pub(super) fn encode(identity: &Identity, epoch: u64, set: &KeySet) -> Result<Se
     let header = Header { identity: identity.clone(), epoch, kek_version, slots }.encode();
     let mut sealed = set.encode()?;
     xchacha::seal(file_key.expose(), header.expose(), sealed.expose_mut())?;
-    Ok(KeyFile::encode(&header, sealed.expose()))
+    let file = KeyFile::encode(&header, sealed.expose());
+    // Nobody could read it again.
+    if file.len() > MAX_FILE {
+        return Err(Error::too_large("the key file", file.len(), MAX_FILE));
+    }
+    Ok(file)
 }
 
 fn wrap_for(set: &mut KeySet, recipient: Recipient) -> Result<()> {
@@ -248,11 +254,11 @@ fn wrap_for(set: &mut KeySet, recipient: Recipient) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn live(set: &KeySet) -> Result<Live> {
+pub(super) fn live(set: &KeySet, epoch: u64) -> Result<Live> {
     let id = set.lifecycle.active.id;
     let active = set.stored(id).ok_or_else(|| id.unknown())?;
     let all = set.deks.iter().map(|stored| Arc::clone(&stored.live)).collect();
-    Ok(Live { active: Arc::clone(&active.live), all })
+    Ok(Live { active: Arc::clone(&active.live), all, epoch })
 }
 
 /// Seconds since the Unix epoch.

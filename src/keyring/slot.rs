@@ -64,8 +64,11 @@ impl Slot {
         slot.commitment = slot.commit(identity, &self.recipient.auth);
         let shared = x25519::shared(&ephemeral, &self.recipient.public)?;
         let key = slot.key(identity, &shared, &self.recipient.auth);
-        slot.wrapped[xchacha::OVERHEAD..].copy_from_slice(file_key.expose());
-        xchacha::seal(key.expose(), &[], &mut slot.wrapped)?;
+        let mut wrapped = SecretBytes::with_capacity(WRAPPED_LEN);
+        wrapped.resize(xchacha::OVERHEAD);
+        wrapped.extend_from_slice(file_key.expose());
+        xchacha::seal(key.expose(), &[], wrapped.expose_mut())?;
+        slot.wrapped.copy_from_slice(wrapped.expose());
         Ok(slot)
     }
 }
@@ -90,8 +93,7 @@ impl WrappedSlot {
 
     fn open(&self, identity: &Identity, secret: &SecretKey) -> Result<Option<SecretKey>> {
         let recipient = Recipient::of(self.kind, secret);
-        let commitment = self.commit(identity, &recipient.auth);
-        if !bool::from(commitment.ct_eq(&self.commitment)) {
+        if !self.fits(identity, &recipient.auth) {
             return Ok(None);
         }
         if recipient.public != self.recipient {
@@ -109,6 +111,11 @@ impl WrappedSlot {
             None => Err(Error::Unauthentic),
         })?;
         Ok(Some(file_key))
+    }
+
+    /// Whether the slot is for the key that `auth` is of.
+    pub(super) fn fits(&self, identity: &Identity, auth: &SecretKey) -> bool {
+        self.commit(identity, auth).ct_eq(&self.commitment).into()
     }
 
     fn commit(&self, identity: &Identity, auth: &SecretKey) -> [u8; 32] {

@@ -63,7 +63,7 @@ impl Keyring {
         let passphrases = writer.set.slots.iter().filter(|s| s.kind == Kind::Passphrase).count();
         Status {
             protection: life.protection(),
-            epoch: writer.epoch,
+            epoch: shared.epoch(),
             kek_version: life.kek_version,
             applied_version: life.applied_version(),
             deks: life.deks().map(dek).collect(),

@@ -38,6 +38,7 @@ pub struct Sweep {
 
 impl Sweep {
     pub(super) fn begin(shared: Arc<Shared>) -> Result<Self> {
+        shared.intact()?;
         let retiring = settled(&shared.writer())?;
         Ok(Self { shared, named: retiring.into_iter().map(|id| (id, 0)).collect() })
     }

@@ -1,8 +1,30 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use sha2::{Digest, Sha256};
+
+use super::text::{Header, KeyFile, SlotLine, Slots};
 use super::*;
+use crate::crypto::{random, xchacha};
 use crate::fs::SimFs;
+use crate::seal::{Era, InFlight, Log, LogId, RECORD_OVERHEAD};
+use crate::secret::SecretKey;
+
+mod crash;
+mod errors;
+mod forged;
+mod format;
+mod later;
+mod life;
+mod model;
+mod passphrases;
+mod rotation;
+mod threads;
+mod traits;
+
+const FILE: &str = "/keys/node.keys";
+const PEM: &[u8] = b"-----BEGIN PRIVATE KEY-----";
+const TERM: Era = Era::term(3);
 
 fn me() -> Identity {
     Identity::new("prod", "m1").unwrap()
@@ -12,21 +34,146 @@ fn place(disk: &SimFs) -> Location {
     Location::on(Arc::new(disk.clone()), Path::new("/keys"))
 }
 
-#[test]
-fn created_locked_opened() {
+/// The unlock key number `n`.
+fn key(n: u8) -> UnlockKey {
+    UnlockKey::from_key(SecretKey::init(|bytes| bytes.fill(n)))
+}
+
+fn create(disk: &SimFs, protector: Protector) -> Keyring {
+    Keyring::create(place(disk), &me(), protector, &[("tls", PEM)]).unwrap()
+}
+
+/// A disk with a key file that is locked with `key(1)`.
+fn locked() -> (SimFs, Keyring) {
     let disk = SimFs::new();
-    let key = UnlockKey::generate().unwrap();
-    let keyring =
-        Keyring::create(place(&disk), &me(), Protector::unlock_key(&key), &[("tls", b"pem")])
-            .unwrap();
-    assert!(matches!(Keyring::open(place(&disk), &me(), LockPolicy::Locked), Err(Error::Busy(_))));
+    let keyring = create(&disk, Protector::unlock_key(&key(1)));
+    (disk, keyring)
+}
+
+/// Opens a key file whatever protects it; `key` is used if it is needed.
+fn open(disk: &SimFs, key: &UnlockKey) -> Result<Keyring> {
+    match Keyring::open(place(disk), &me(), LockPolicy::Any)? {
+        Opened::Locked(locked) => Ok(locked.unlock(key)?),
+        Opened::Unlocked(keyring) => Ok(keyring),
+    }
+}
+
+/// Opens a key file that must be locked.
+fn unlock(disk: &SimFs, key: &UnlockKey) -> Result<Keyring> {
+    match Keyring::open(place(disk), &me(), LockPolicy::Locked)? {
+        Opened::Locked(locked) => Ok(locked.unlock(key)?),
+        Opened::Unlocked(_) => panic!("opened without a key"),
+    }
+}
+
+/// Drops `keyring`, opens its file anew and finds the same state.
+fn restart(disk: &SimFs, keyring: Keyring, key: &UnlockKey) -> Keyring {
+    let before = keyring.status();
     drop(keyring);
-    let Opened::Locked(locked) = Keyring::open(place(&disk), &me(), LockPolicy::Locked).unwrap()
-    else {
-        panic!()
-    };
-    let failed = locked.unlock(&UnlockKey::generate().unwrap()).unwrap_err();
-    assert!(matches!(failed.error, Error::WrongKey));
-    let keyring = failed.locked.unlock(&key).unwrap();
-    assert_eq!(keyring.attachment("tls").unwrap().expose(), b"pem");
+    let keyring = open(disk, key).unwrap();
+    let mut after = keyring.status();
+    for (old, new) in before.deks.iter().zip(&mut after.deks) {
+        // What was reserved counts as used.
+        assert!(new.uses >= old.uses);
+        new.uses = old.uses;
+    }
+    assert_eq!(after, before);
+    keyring
+}
+
+fn bytes(disk: &SimFs) -> Vec<u8> {
+    disk.read_file(Path::new(FILE)).unwrap()
+}
+
+fn put(disk: &SimFs, bytes: &[u8]) {
+    disk.write_file(Path::new(FILE), bytes).unwrap();
+}
+
+/// A key file's lines above the check.
+fn above(disk: &SimFs) -> String {
+    let text = String::from_utf8(bytes(disk)).unwrap();
+    text[..text.find("\ncheck ").unwrap() + 1].to_owned()
+}
+
+/// Those lines with the check that belongs to them, which anybody can compute.
+fn checked(above: &[u8]) -> Vec<u8> {
+    let hex: String = Sha256::digest(above).iter().map(|byte| format!("{byte:02x}")).collect();
+    [above, b"check ", hex.as_bytes(), b"\n"].concat()
+}
+
+/// The keyring's file as another version, or somebody who has every key, could write it.
+fn written(
+    keyring: &Keyring,
+    slots: impl FnOnce(&mut Vec<SlotLine>),
+    fields: impl FnOnce(&mut SecretBytes),
+) -> Vec<u8> {
+    let writer = keyring.shared().writer();
+    let file_key = random::key().unwrap();
+    let wrap = |slot: &Arc<Slot>| SlotLine::Known(slot.wrap(&me(), &file_key).unwrap());
+    let mut lines = writer.set.slots.iter().map(wrap).collect();
+    slots(&mut lines);
+    let kek_version = writer.set.lifecycle.kek_version;
+    let slots = Slots::Wrapped(lines);
+    let header =
+        Header { identity: me(), epoch: keyring.shared().epoch(), kek_version, slots }.encode();
+    let mut sealed = writer.set.encode().unwrap();
+    fields(&mut sealed);
+    xchacha::seal(file_key.expose(), header.expose(), sealed.expose_mut()).unwrap();
+    KeyFile::encode(&header, sealed.expose()).expose().to_vec()
+}
+
+/// A field of a key set.
+fn field(tag: u8, value: &[u8]) -> Vec<u8> {
+    [&[tag], &u32::try_from(value.len()).unwrap().to_le_bytes()[..], value].concat()
+}
+
+/// A log entry as an engine keeps it: sealed.
+struct Entry {
+    index: u64,
+    record: Vec<u8>,
+}
+
+fn plaintext(index: u64) -> Vec<u8> {
+    format!("entry {index}").into_bytes()
+}
+
+fn id(index: u64) -> LogId {
+    LogId::new(index, TERM)
+}
+
+fn seal(log: &Log, index: u64) -> Result<(Entry, InFlight)> {
+    let mut record = [vec![0; RECORD_OVERHEAD], plaintext(index)].concat();
+    let in_flight = log.seal_in_place(id(index), TERM, &mut record)?;
+    Ok((Entry { index, record }, in_flight))
+}
+
+/// Seals an entry that is durable at once.
+fn sealed(keyring: &Keyring, index: u64) -> Entry {
+    let (entry, in_flight) = seal(&keyring.log("raft").unwrap(), index).unwrap();
+    in_flight.durable();
+    entry
+}
+
+impl Entry {
+    fn open(&self, keyring: &Keyring) -> Result<()> {
+        let (log, mut record) = (keyring.log("raft")?, self.record.clone());
+        let plain = log.open_in_place(id(self.index), TERM, &mut record)?;
+        assert_eq!(plain, plaintext(self.index));
+        Ok(())
+    }
+
+    fn reseal(&mut self, keyring: &Keyring) {
+        let log = keyring.log("raft").unwrap();
+        if let Some(sealed) = log.reseal(id(self.index), TERM, &mut self.record).unwrap() {
+            sealed.durable();
+        }
+    }
+}
+
+/// One whole round: re-seals every entry and drops what nothing names.
+fn round(keyring: &Keyring, entries: &mut [Entry]) {
+    entries.iter_mut().for_each(|entry| entry.reseal(keyring));
+    let mut sweep = keyring.sweep().unwrap();
+    entries.iter().for_each(|entry| sweep.see(&entry.record).unwrap());
+    assert_eq!(sweep.finish().unwrap(), []);
 }

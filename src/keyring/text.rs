@@ -127,8 +127,8 @@ impl KeyFile {
             return Err(Error::damaged("the key file's check is wrong"));
         }
         let mut lines = Lines(above.split('\n'));
-        let version = lines.fact(MAGIC)?;
-        if version != VERSION.to_string() {
+        let version: u32 = number(lines.fact(MAGIC)?)?;
+        if version != VERSION {
             return Err(Error::unsupported("key file version", version));
         }
         let (header, sealed) = Header::parse(&mut lines)?;
@@ -156,6 +156,7 @@ fn parse_slot(line: &str) -> Result<SlotLine> {
     let kind = match field()? {
         "unlock" => Kind::Unlock,
         "passphrase" => Kind::Passphrase,
+        "none" => return Err(malformed()),
         word if !word.is_empty() && line.bytes().all(|b| b.is_ascii_graphic() || b == b' ') => {
             return Ok(SlotLine::Unknown(line.to_owned()));
         }

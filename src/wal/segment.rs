@@ -210,7 +210,9 @@ impl<'a> SegmentReader<'a> {
     /// From which value the record at `offset` continues the chain.
     fn continued_from(&mut self, offset: u64, computed: u32, stated: u32) -> Result<Continued> {
         let mut body = SecretBytes::new();
-        Ok(match read_raw(&mut self.file, offset, &mut body)? {
+        let raw = read_raw(&mut self.file, offset, &mut body)?;
+        self.budget = self.budget.saturating_sub(wide(body.len()));
+        Ok(match raw {
             Raw::End => Continued::Nothing,
             Raw::Short(_) | Raw::Bad(_) => Continued::Neither,
             Raw::Frame(frame) => {

@@ -1,5 +1,7 @@
 //! Genuine states of Docker managers, see `tests/data/swarm/README.md`.
 
+#![allow(dead_code, reason = "not every test uses all of it")]
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -13,12 +15,24 @@ pub(crate) struct Capture {
     pub(crate) expected: Value,
 }
 
+/// The names of all captures.
+pub(crate) fn all() -> Vec<String> {
+    let folders = std::fs::read_dir(data()).unwrap().map(Result::unwrap);
+    let folders = folders.filter(|entry| entry.file_type().unwrap().is_dir());
+    let names: Vec<_> = folders.map(|one| one.file_name().into_string().unwrap()).collect();
+    assert!(names.len() >= 10, "{names:?}");
+    names
+}
+
+/// The command's package uses this file too, and lies deeper.
+fn data() -> PathBuf {
+    let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
+    above.map(|dir| dir.join("tests/data/swarm")).find(|dir| dir.is_dir()).unwrap()
+}
+
 impl Capture {
     pub(crate) fn unpack(name: &str) -> Self {
-        // The command's package uses this file too, and lies deeper.
-        let above = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
-        let data = above.map(|dir| dir.join("tests/data/swarm")).find(|dir| dir.is_dir());
-        let data = data.unwrap().join(name);
+        let data = data().join(name);
         let folder = tempfile::tempdir().unwrap();
         // The segments are nearly all holes: 64 MB each without --sparse.
         let status = Command::new("tar")

@@ -2,7 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
 
-#[allow(dead_code, reason = "other tests use more of it")]
 #[path = "../../../tests/support/capture.rs"]
 mod capture;
 
@@ -15,19 +14,6 @@ use capture::Capture;
 use nodeseal::{Identity, Keyring, Protector, UnlockKey};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-
-const ALL: [&str; 10] = [
-    "1-autolocked",
-    "2-snapshots",
-    "3-unlocked",
-    "4-dek-rotated",
-    "5-kek-rotated-killed",
-    "docker-26-2-snapshots",
-    "docker-26-4-dek-rotated",
-    "three-managers-m1",
-    "three-managers-m2",
-    "three-managers-m3",
-];
 
 /// Runs the command with `input` on its standard input.
 fn run(args: &[&str], input: &[u8]) -> Output {
@@ -74,8 +60,8 @@ fn swarm(capture: &Capture, what: &[&str]) -> Output {
 
 #[test]
 fn secrets_are_those_that_the_daemon_listed() {
-    for name in ALL {
-        let capture = Capture::unpack(name);
+    for name in capture::all() {
+        let capture = Capture::unpack(&name);
         let mut listed = json(&swarm(&capture, &["secrets", "--json"]));
         let expected = &capture.expected["secrets"];
         for (one, known) in

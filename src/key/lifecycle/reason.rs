@@ -89,3 +89,21 @@ impl serde::Serialize for Reasons {
         serializer.collect_seq(self.iter())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_reason_is_a_bit_of_its_own() {
+        for (n, reason) in ALL.into_iter().enumerate() {
+            let one = Reasons::of(reason);
+            assert_eq!(one.bits(), 1 << n, "the bits stand in key files");
+            assert_eq!(Reasons::from_bits(one.bits()).iter().collect::<Vec<_>>(), [reason]);
+        }
+        let two = Reasons::of(Reason::Age).and(Reasons::of(Reason::Leaked));
+        assert!(two.contains(Reason::Age) && !two.contains(Reason::Uses) && !two.is_empty());
+        assert_eq!(format!("{two:?}"), "{Age, Leaked}");
+        assert!(Reasons::NONE.is_empty() && Reasons::default() == Reasons::NONE);
+    }
+}

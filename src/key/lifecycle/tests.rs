@@ -87,6 +87,9 @@ fn a_changed_unlock_key_brings_a_new_dek_unless_told_otherwise() {
     let leaked = step(&locked, lock(6, Wanted::OtherKey, Rekey::Leaked), 2);
     assert_eq!(leaked.next.protection(), Protection::Locking);
     assert!(leaked.next.retiring[0].exposed && !leaked.next.active.exposed);
+    // Also where the key that leaked is still the cluster's.
+    let leaked = step(&locked, lock(6, Wanted::SameKey, Rekey::Leaked), 2);
+    assert_eq!(leaked.effects, [Effect::WrapForRecord, Effect::NewDek(id(2))]);
 }
 
 #[test]

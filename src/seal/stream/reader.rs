@@ -113,7 +113,9 @@ impl<R: Read + Seek> StreamReader<R> {
 
 impl<R: Read + Seek> Read for StreamReader<R> {
     fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        if out.is_empty() || self.position >= self.header.info.len {
+        let len = self.header.info.len;
+        // An empty stream has a chunk too, without which it is not authentic.
+        if out.is_empty() || self.position >= len.max(1) {
             return Ok(0);
         }
         let size = u64::from(self.header.info.chunk_size);

@@ -191,6 +191,19 @@ fn chunks_that_were_moved_dropped_or_repeated_do_not_open() {
 }
 
 #[test]
+fn an_empty_stream_that_was_altered_is_not_read_as_empty() {
+    let streams = keyring().streams();
+    let mut stream = write(&streams, "s", b"");
+    let read = |stream: &[u8]| {
+        let mut reader = streams.open("s", Cursor::new(stream.to_vec())).unwrap();
+        reader.read_to_end(&mut Vec::new())
+    };
+    assert_eq!(read(&stream).unwrap(), 0);
+    *stream.last_mut().unwrap() ^= 1;
+    assert!(read(&stream).is_err());
+}
+
+#[test]
 fn an_unfinished_stream_does_not_open() {
     let streams = keyring().streams();
     let mut file = Cursor::new(Vec::new());

@@ -278,3 +278,38 @@ fn a_forged_segment_takes_linear_time() {
     read_file(&file, true);
     assert!(file.1.load(Ordering::Relaxed) < 20 * wide(len));
 }
+
+/// The first 21 bytes of an entry with `len` bytes of data.
+fn head(crc: u32, len: usize) -> Vec<u8> {
+    let low = |n: u32| u8::try_from(n & 0x7f).unwrap() | 0x80;
+    let size = u32::try_from(len).unwrap();
+    let mut record = vec![8, 2, 0x10];
+    record.extend((0..4).map(|n| low(crc >> (7 * n))));
+    record.extend([u8::try_from(crc >> 28).unwrap(), 0x1a]);
+    record.extend((0..3).map(|n| low(size >> (7 * n))));
+    record.push(u8::try_from(size >> 21).unwrap());
+    assert_eq!((record.len() + len) % 8, 0);
+    [&wide(record.len() + len).to_le_bytes()[..], &record].concat()
+}
+
+/// Short frames with a wrong CRC, each before a frame that is as long as it can be. In the short
+/// one lies a pair that vouches for each other, and the second of the pair ends in the long one:
+/// reading goes on there, and the long one was read for nothing.
+#[test]
+fn forged_successors_take_linear_time() {
+    let len = 512 << 10;
+    let mut bytes = Vec::new();
+    while bytes.len() + 256 < len {
+        let long = head(9, len - 16 - bytes.len() - 93);
+        let second = [&[1; 3], &long[..], &[1; 3]].concat();
+        let short = head(9, 3 + 24 + 24);
+        let first = [&head(7, 3)[..], &[1; 3]].concat();
+        bytes.extend([&short[..], &[1; 3], &first].concat());
+        bytes.extend(head(crc32c::crc32c_append(7, &second), second.len()));
+        bytes.extend(second);
+    }
+    bytes.resize(len, 0xff);
+    let file = Bytes::new(&bytes);
+    assert!(read_file(&file, false).damages.len() > 1);
+    assert!(file.1.load(Ordering::Relaxed) < 20 * wide(len));
+}

@@ -16,8 +16,12 @@ pub(crate) fn run(state: &State, json: bool) -> Result<ExitCode> {
     } else {
         stdio::write_out(text(&found).as_bytes())?;
     }
-    if let Some(error) = &found.locked_by {
-        eprintln!("nodeseal: {error}");
+    match &found.locked_by {
+        None => {}
+        Some(Error::KeyRequired) => {
+            eprintln!("nodeseal: without the unlock key (--unlock-key-file) this is all");
+        }
+        Some(error) => eprintln!("nodeseal: {error}"),
     }
     Ok(code(&found))
 }

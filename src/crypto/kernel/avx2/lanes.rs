@@ -15,11 +15,21 @@ pub(super) const EIGHT: usize = 8;
 #[inline]
 #[target_feature(enable = "avx2")]
 fn start(key: &[u8; 32], nonce: [__m256i; 2], counter: [__m256i; 2]) -> Words {
-    let key = key_words(key).map(|word| _mm256_set1_epi32(word.cast_signed()));
-    let constants = CONSTANTS.map(|word| _mm256_set1_epi32(word.cast_signed()));
-    let ([k0, k1, k2, k3, k4, k5, k6, k7], [x0, x1, x2, x3]) = (key, constants);
+    let [k0, k1, k2, k3, k4, k5, k6, k7] = spread(key_words(key));
+    let [x0, x1, x2, x3] = spread(CONSTANTS);
     let ([n0, n1], [c0, c1]) = (nonce, counter);
     [x0, k0, k1, k2, k3, x1, n0, n1, c0, c1, x2, k4, k5, k6, k7, x3]
+}
+
+/// Each word in all lanes. A loop: `map` is not inlined where features differ.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn spread<const N: usize>(words: [u32; N]) -> [__m256i; N] {
+    let mut out = [_mm256_setzero_si256(); N];
+    for (vector, word) in out.iter_mut().zip(words) {
+        *vector = _mm256_set1_epi32(word.cast_signed());
+    }
+    out
 }
 
 macro_rules! quarter {
@@ -89,8 +99,7 @@ fn transpose(x: [__m256i; 8]) -> [__m256i; 8] {
 #[inline]
 #[target_feature(enable = "avx2")]
 pub(super) fn eight(key: &[u8; 32], suffix: &[u8; 8], first: u64, out: &mut [[u8; 64]; EIGHT]) {
-    let nonce =
-        split(u64::from_le_bytes(*suffix)).map(|word| _mm256_set1_epi32(word.cast_signed()));
+    let nonce = spread(split(u64::from_le_bytes(*suffix)));
     let (mut low, mut high) = ([0; EIGHT], [0; EIGHT]);
     for (i, (low, high)) in (0..).zip(low.iter_mut().zip(&mut high)) {
         [*low, *high] = split(first.wrapping_add(i));
@@ -139,8 +148,8 @@ pub(in crate::crypto::kernel) fn at(
     used: usize,
     out: &mut [[u8; 64]; 16],
 ) {
-    let halves = [&places.n0, &places.n1, &places.c0, &places.c1].map(|words| words.as_chunks().0);
-    let [n0, n1, c0, c1] = halves;
+    let (n0, n1) = (places.n0.as_chunks().0, places.n1.as_chunks().0);
+    let (c0, c1) = (places.c0.as_chunks().0, places.c1.as_chunks().0);
     let passes = used.div_ceil(EIGHT);
     let places = n0.iter().zip(n1).zip(c0.iter().zip(c1)).take(passes);
     for (out, ((n0, n1), (c0, c1))) in out.as_chunks_mut().0.iter_mut().zip(places) {
