@@ -38,7 +38,6 @@ pub mod seal;
 pub mod secret;
 #[cfg(feature = "swarm")]
 pub mod swarm;
-#[cfg(feature = "swarm")]
 mod wal;
 
 pub use error::{Error, ErrorKind, KeyTextFault, Misuse, Place, Result};

@@ -1,4 +1,4 @@
-//! The protobuf wire format, as far as Swarm's messages need it: reading, without copying.
+//! The protobuf wire format, as far as segments and Swarm's messages need it: reading, without copying.
 
 use crate::error::{Error, Result};
 
@@ -92,7 +92,7 @@ impl<'a> Fields<'a> {
                 bytes.copy_from_slice(self.take(4)?);
                 Value::Fixed32(u32::from_le_bytes(bytes))
             }
-            _ => return Err(Error::damaged("a protobuf wire type that Swarm does not use")),
+            _ => return Err(Error::damaged("a protobuf wire type that is not used here")),
         };
         Ok((number, value))
     }
