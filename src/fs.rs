@@ -266,9 +266,13 @@ pub(crate) fn replace(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Removes the temporary file that a crash within [`replace`] left behind.
 pub(crate) fn remove_stale(fs: &dyn Fs, path: &Path) -> Result<()> {
-    let temp = temp_name(path);
-    match fs.remove(&temp) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", &temp, e)),
+    remove_if_there(fs, &temp_name(path))
+}
+
+/// Removes a file that may be gone already.
+pub(crate) fn remove_if_there(fs: &dyn Fs, path: &Path) -> Result<()> {
+    match fs.remove(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path, e)),
         _ => Ok(()),
     }
 }

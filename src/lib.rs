@@ -36,6 +36,7 @@ pub mod key;
 pub mod keyring;
 pub mod seal;
 pub mod secret;
+pub mod store;
 #[cfg(feature = "swarm")]
 pub mod swarm;
 mod wal;
@@ -45,6 +46,7 @@ pub use key::{
     Costs, DekId, Identity, LockRecord, Passphrase, Protection, Reason, Rekey, UnlockKey,
 };
 pub use keyring::{Keyring, LockPolicy, LockedKeyring, Opened, Protector, Status, Sweep};
+pub use store::Store;
 
 /// The README's example must compile and run.
 #[cfg(doctest)]

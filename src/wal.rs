@@ -36,8 +36,8 @@ pub(crate) use frame::Kind;
 #[cfg(feature = "swarm")]
 pub(crate) use frame::{Raw, read_raw};
 #[cfg(feature = "swarm")]
-pub(crate) use name::pair;
-pub(crate) use name::{Segment, SegmentName, list};
+pub(crate) use name::Segment;
 #[cfg(feature = "swarm")]
-pub(crate) use segment::Check;
-pub(crate) use segment::{Record, SegmentReader, Step, Tail};
+pub(crate) use name::pair;
+pub(crate) use name::{SegmentName, list};
+pub(crate) use segment::{Check, Record, SegmentReader, Step, Tail};

@@ -194,15 +194,6 @@ impl Appender {
         Ok(())
     }
 
-    /// Makes what was appended durable.
-    ///
-    /// # Errors
-    ///
-    /// What the system says.
-    pub(crate) fn sync(&self) -> Result<()> {
-        self.file.sync_data().map_err(|e| Error::io("sync", &self.path, e))
-    }
-
     /// Cuts off what was preallocated and makes everything durable: nothing is appended any more.
     ///
     /// # Errors

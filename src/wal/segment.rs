@@ -131,6 +131,11 @@ impl<'a> SegmentReader<'a> {
         self.chain
     }
 
+    /// Offset behind what was read.
+    pub(crate) const fn position(&self) -> u64 {
+        self.offset
+    }
+
     /// The file's length, in bytes.
     pub(crate) const fn len(&self) -> u64 {
         self.file.len()
