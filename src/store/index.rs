@@ -78,6 +78,14 @@ impl Index {
         self.get(index).map(|slot| LogId::new(index, Era::term(slot.era)))
     }
 
+    /// Takes the entries from `first` on; there are none so far.
+    pub(super) fn adopt(&mut self, first: u64, slots: Slots) {
+        for slot in slots.chunks.iter().flatten() {
+            self.count(*slot, true);
+        }
+        (self.first, self.slots) = (first, slots);
+    }
+
     /// Adds an entry behind the last; the first one may have any index.
     pub(super) fn push(&mut self, index: u64, slot: Slot) {
         if self.slots.len() == 0 {
@@ -125,8 +133,9 @@ impl Index {
     }
 }
 
+/// Slots one after the other.
 #[derive(Debug, Default)]
-struct Slots {
+pub(super) struct Slots {
     chunks: VecDeque<Vec<Slot>>,
     /// How many of the first chunk were removed.
     gone: usize,
@@ -134,8 +143,16 @@ struct Slots {
 }
 
 impl Slots {
-    const fn len(&self) -> u64 {
+    pub(super) const fn len(&self) -> u64 {
         self.len
+    }
+
+    pub(super) fn last(&self) -> Option<Slot> {
+        self.chunks.back()?.last().copied()
+    }
+
+    pub(super) fn truncate(&mut self, len: u64) {
+        while self.len > len && self.pop().is_some() {}
     }
 
     fn place(&self, n: u64) -> Option<(usize, usize)> {
@@ -153,7 +170,7 @@ impl Slots {
         self.chunks.get_mut(chunk)?.get_mut(at)
     }
 
-    fn push(&mut self, slot: Slot) {
+    pub(super) fn push(&mut self, slot: Slot) {
         match self.chunks.back_mut() {
             Some(chunk) if chunk.len() < CHUNK => chunk.push(slot),
             _ => {

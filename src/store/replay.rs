@@ -9,7 +9,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::format::{self, MAGIC, META, RECORD, SNAPSHOT, STATE, SnapshotHeader};
-use super::index::{Index, Segment, Slot};
+use super::index::{Index, Segment, Slot, Slots};
 use crate::error::{Error, Place, Result};
 use crate::fs::{File, Fs};
 use crate::key::DekId;
@@ -33,8 +33,9 @@ const MAX_HOLE: u64 = 1 << 20;
 #[derive(Default)]
 pub(super) struct Found {
     pub(super) index: Index,
-    /// The entry that was read when none before it was known, and the era that it names.
-    first: (u64, Era),
+    /// The entries so far. Between two runs there is a gap: a purge that went beyond the log's end,
+    /// or segments in which everything was replaced and which have gone.
+    runs: Vec<Run>,
     /// Entries that do not name the era of the one before them.
     breaks: BTreeSet<u64>,
     /// The last change: its sequence and its sealed state.
@@ -52,6 +53,20 @@ pub(super) struct Found {
     pub(super) torn: Option<Damage>,
     /// Damage amid what is whole.
     pub(super) damages: Vec<Damage>,
+}
+
+/// Entries without a gap.
+struct Run {
+    first: u64,
+    /// The era that the first one names as that of the entry before it.
+    prev: Era,
+    slots: Slots,
+}
+
+impl Run {
+    fn end(&self) -> u64 {
+        self.first + self.slots.len()
+    }
 }
 
 /// One change as it stands.
@@ -205,10 +220,9 @@ impl Found {
     }
 
     fn take(&mut self, segment: u32, change: Change) {
-        let lossy = change.damage.is_some();
         self.damages.extend(change.damage);
         for (id, prev, slot) in change.records {
-            self.entry(id, prev, slot, lossy);
+            self.entry(id, prev, slot);
         }
         if let Some(segment) = self.index.segments.get_mut(&segment) {
             change.deks.into_iter().for_each(|dek| segment.name_dek(dek));
@@ -221,30 +235,25 @@ impl Found {
     }
 
     /// Adds an entry, in place of those from its index on.
-    fn entry(&mut self, id: LogId, prev: Era, slot: Slot, lossy: bool) {
-        self.index.truncate(id.index);
-        self.breaks.retain(|index| *index < id.index);
-        let held = self.index.range();
-        match id.index.checked_sub(held.end) {
-            _ if held.is_empty() => {}
-            Some(0) => {}
-            Some(gap) if lossy && gap <= MAX_HOLE => {
-                for lost in held.end..id.index {
-                    self.index.push(lost, Slot { len: 0, era: 0, ..slot });
+    fn entry(&mut self, id: LogId, prev: Era, slot: Slot) {
+        self.breaks.split_off(&id.index);
+        while self.runs.pop_if(|run| run.first >= id.index).is_some() {}
+        match self.runs.last_mut() {
+            Some(run) if run.end() >= id.index => {
+                run.slots.truncate(id.index - run.first);
+            }
+            Some(run) if !self.damages.is_empty() && id.index - run.end() <= MAX_HOLE => {
+                while run.end() < id.index {
+                    run.slots.push(Slot { len: 0, era: 0, ..slot });
                 }
             }
-            // After a purge beyond its end the log goes on elsewhere.
-            _ => self.index.drop_before(id.index),
+            _ => self.runs.push(Run { first: id.index, prev, slots: Slots::default() }),
         }
-        let before = id.index.checked_sub(1).and_then(|index| self.index.get(index));
-        match before {
-            None => self.first = (id.index, prev),
-            Some(before) if before.len != 0 && before.era != prev.get() => {
-                self.breaks.insert(id.index);
-            }
-            Some(_) => {}
+        let Some(run) = self.runs.last_mut() else { return };
+        if run.slots.last().is_some_and(|before| before.len != 0 && before.era != prev.get()) {
+            self.breaks.insert(id.index);
         }
-        self.index.push(id.index, slot);
+        run.slots.push(slot);
     }
 
     /// Leaves the entries that `state` says there are.
@@ -256,25 +265,28 @@ impl Found {
         let (last, purged) = (state.last, state.purged);
         self.index.purged = purged;
         if last == purged {
-            self.index.truncate(0);
             return Ok(());
         }
         let missing = |index| Err(Error::damaged("entries are missing").at_index(index));
+        while self.runs.pop_if(|run| run.first > last.index).is_some() {}
+        let Some(run) = self.runs.pop() else { return missing(last.index) };
+        let (prev, end) = (run.prev, run.end());
+        self.index.adopt(run.first, run.slots);
         self.index.truncate(last.index.saturating_add(1));
-        let held = self.index.range();
-        let (start, prev) = match self.index.get(purged.index) {
-            _ if purged == LogId::START => (held.start, self.first.1),
-            Some(slot) if slot.len != 0 => (purged.index.saturating_add(1), Era::term(slot.era)),
-            Some(_) => (purged.index.saturating_add(1), purged.era),
-            None => (purged.index.saturating_add(1), self.first.1),
+        let start = match purged {
+            LogId::START if run.first <= 1 => run.first,
+            LogId::START => return missing(run.first - 1),
+            purged => purged.index.saturating_add(1),
+        };
+        if run.first > start || end <= last.index {
+            return missing(if run.first > start { start } else { end });
+        }
+        let prev = match self.index.get(purged.index) {
+            Some(slot) if run.first < start && slot.len != 0 => Era::term(slot.era),
+            Some(_) if run.first < start => purged.era,
+            _ => prev,
         };
         self.index.drop_before(start);
-        if held.is_empty() || held.start > start || (purged == LogId::START && start > 1) {
-            return missing(start.min(held.start));
-        }
-        if self.index.range().end != last.index.saturating_add(1) {
-            return missing(self.index.range().end);
-        }
         let lost = self.index.get(last.index).is_some_and(|slot| slot.len == 0);
         if prev != purged.era || (!lost && self.index.id_at(last.index) != Some(last)) {
             let index = if prev != purged.era { start } else { last.index };

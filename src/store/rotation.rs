@@ -160,7 +160,9 @@ impl Rotation {
             self.count = Some((sweep, id.saturating_add(1)));
             return Ok(Step::Counted);
         }
-        sweep.see(&Witness::sealed(&*inner.fs, &inner.dir)?)?;
+        for cell in Witness::sealed(&*inner.fs, &inner.dir)? {
+            sweep.see(&cell)?;
+        }
         if let Some(also) = &mut self.also {
             also(&mut sweep)?;
         }
@@ -187,7 +189,8 @@ impl Store {
         for (id, file, path) in segments {
             see_segment(&*file, &path, id == last, sweep)?;
         }
-        sweep.see(&Witness::sealed(&*inner.fs, &inner.dir)?)
+        let cells = Witness::sealed(&*inner.fs, &inner.dir)?;
+        cells.iter().try_for_each(|cell| sweep.see(cell))
     }
 }
 
@@ -242,11 +245,9 @@ impl Inner {
     fn settle_witness(&self) -> Result<()> {
         let sequence = self.writer().state.sequence;
         self.sync(sequence)?;
-        let synced = self.synced();
-        let written = synced
-            .witness
-            .write(&self.cells, &self.name, synced.sequence)
-            .and_then(|()| synced.witness.sync());
+        let mut synced = self.synced();
+        let sequence = synced.sequence;
+        let written = synced.witness.settle(&self.cells, &self.name, sequence);
         self.or_poison(written)
     }
 
