@@ -58,6 +58,7 @@ use crate::seal::{Cells, Log, LogId, State, Streams};
 use crate::secret::SecretBytes;
 
 mod change;
+mod cut;
 mod format;
 mod index;
 mod open;

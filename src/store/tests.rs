@@ -117,7 +117,7 @@ fn read_snapshot(store: &Store) -> Result<Option<(LogId, Vec<u8>)>> {
     let Some(mut reader) = store.snapshot()? else { return Ok(None) };
     reader.verify()?;
     let mut content = Vec::new();
-    reader.read_to_end(&mut content).unwrap();
+    reader.read_to_end(&mut content).map_err(Error::Stream)?;
     Ok(Some((reader.info().at, content)))
 }
 

@@ -1,20 +1,18 @@
 //! Changes: planned, sealed, written in one write, made durable by an fsync that others may share.
 
-use std::path::Path;
 use std::sync::Arc;
 
 use super::change::Change;
 use super::format::{
-    self, Extra, MAGIC, META, Meta, RECORD, SNAPSHOT, STATE, SnapshotHeader, meta_row, record_head,
+    self, Extra, META, Meta, RECORD, SNAPSHOT, STATE, SnapshotHeader, meta_row, record_head,
 };
-use super::index::{Segment, Slot};
+use super::index::Slot;
 use super::witness::Witness;
 use super::{Inner, Store};
 use crate::error::{Error, Misuse, Result};
-use crate::fs;
 use crate::seal::{InFlight, LogId, SealedCell, State, StreamId, Streams};
 use crate::secret::SecretBytes;
-use crate::wal::{Appender, Frames, Kind, SegmentName};
+use crate::wal::{Appender, Frames};
 
 const META_TABLE: &str = "nodeseal/meta";
 /// Largest sum of all metadata, in bytes.
@@ -207,7 +205,12 @@ impl Inner {
         self.log.seal_batch(after, &mut records).map(Some)
     }
 
-    fn put_meta(&self, frames: &mut Frames, meta: &Meta, sequence: u64) -> Result<SealedCell> {
+    pub(super) fn put_meta(
+        &self,
+        frames: &mut Frames,
+        meta: &Meta,
+        sequence: u64,
+    ) -> Result<SealedCell> {
         let plain = format::encode_meta(meta)?;
         let row = meta_row(&self.name, sequence);
         let cell = self.cells.seal_any(META_TABLE, &row, plain.expose())?;
@@ -220,7 +223,7 @@ impl Inner {
         format::decode_meta(self.cells.open_any(META_TABLE, &row, sealed)?.expose())
     }
 
-    fn put_state(
+    pub(super) fn put_state(
         &self,
         frames: &mut Frames,
         state: &State,
@@ -231,62 +234,6 @@ impl Inner {
         let (sequence, durable) = (state.sequence.to_le_bytes(), durable.to_le_bytes());
         frames.put(STATE, &[&sequence, &durable, cell.bytes()])?;
         Ok(cell)
-    }
-
-    /// Ends the last segment and begins the next, which holds all that is not entries: nothing but
-    /// entries is read from the segments before it.
-    pub(super) fn cut(&self, writer: &mut Writer) -> Result<()> {
-        writer.out.close()?;
-        // What stood in it is durable.
-        writer.in_flight.clear();
-        writer.durable = writer.state.sequence;
-        let named = writer.named.checked_add(1).ok_or(Misuse::OutOfBounds("segments"))?;
-        let segment = writer.segment.checked_add(1).ok_or(Misuse::OutOfBounds("segments"))?;
-        let first_index = writer.state.last.index.saturating_add(1);
-        let path = self.dir.join(SegmentName { sequence: named, first_index }.to_string());
-        let temp = self.temp();
-        let file = self.fs.create_new(&temp).map_err(|e| Error::io("create", &temp, e))?;
-        writer.out = Appender::new(file.into(), path, 0, 0);
-        (writer.segment, writer.named) = (segment, named);
-        self.begin_segment(writer, &temp)
-    }
-
-    /// Fills a new segment with all that is not entries and makes it durable with its name; `temp`
-    /// is the one that it has so far.
-    pub(super) fn begin_segment(&self, writer: &mut Writer, temp: &Path) -> Result<()> {
-        let mut frames = Frames::new(0);
-        let mut in_flight = Vec::new();
-        frames.put_crc()?;
-        frames.put(Kind::Metadata, &[MAGIC])?;
-        if writer.extra.meta != 0 {
-            let cell = self.put_meta(&mut frames, &writer.meta, writer.extra.meta)?;
-            in_flight.push(cell.into_in_flight());
-        }
-        if let Some(header) = &mut writer.snapshot {
-            in_flight.extend(self.streams.reseal_header(&self.stream, header)?);
-            frames.put(SNAPSHOT, &[&header[..]])?;
-        }
-        let durable = writer.state.sequence;
-        let cell = self.put_state(&mut frames, &writer.state, &writer.extra, durable)?;
-        in_flight.push(cell.into_in_flight());
-
-        let out = &mut writer.out;
-        out.append(&frames, self.segment_size)?;
-        out.file().sync().map_err(|e| Error::io("sync", temp, e))?;
-        self.fs.rename(temp, out.path()).map_err(|e| Error::io("rename", temp, e))?;
-        self.sync_dir()?;
-
-        let mut entry = Segment::new(out.path().to_owned(), Arc::clone(out.file()), true);
-        for held in in_flight {
-            entry.name_dek(held.dek());
-            held.durable();
-        }
-        if let Some(header) = &writer.snapshot {
-            // It may have been under the active DEK already.
-            entry.name_dek(Streams::dek_of(&header[..])?);
-        }
-        self.index_mut().segments.insert(writer.segment, entry);
-        Ok(())
     }
 
     /// Makes everything up to `sequence` durable, and what else is written already.
@@ -326,17 +273,6 @@ impl Inner {
             self.drop_segments(&dead)?;
         }
         Ok(())
-    }
-
-    /// Removes segments that hold no entry of the log. The writer is locked.
-    pub(super) fn drop_segments(&self, dead: &[u32]) -> Result<()> {
-        for id in dead {
-            let removed = self.index_mut().segments.remove(id);
-            if let Some(segment) = removed {
-                fs::remove_if_there(&*self.fs, &segment.path)?;
-            }
-        }
-        self.sync_dir()
     }
 }
 

@@ -47,7 +47,6 @@ impl Kind {
             Self::State => 3,
             Self::Crc => 4,
             Self::Snapshot => 5,
-            #[expect(clippy::cast_lossless, reason = "`from` is not const")]
             Self::Own(own) => own as u64,
             Self::Other(other) => other,
         }

@@ -30,6 +30,7 @@ impl<'a> Value<'a> {
     }
 
     /// The value as text.
+    #[cfg(feature = "swarm")]
     pub(crate) fn text(self) -> Result<&'a str> {
         core::str::from_utf8(self.bytes()?)
             .map_err(|_| Error::damaged("a protobuf string is not UTF-8"))

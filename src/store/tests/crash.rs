@@ -34,7 +34,7 @@ struct Case {
     call: fn(&Keyring, &Store) -> Result<()>,
 }
 
-fn change(edit: impl FnOnce(&mut Change)) -> Change {
+fn change(edit: impl FnOnce(&mut Change) -> &mut Change) -> Change {
     let mut change = Change::new();
     edit(&mut change);
     change
@@ -65,11 +65,11 @@ const CASES: &[Case] = &[
             store.apply(change)
         },
     },
-    Case { name: "truncate", call: |_, store| store.apply(change(|c| drop(c.truncate(5)))) },
-    Case { name: "purge", call: |_, store| store.apply(change(|c| drop(c.purge(id(18, 1))))) },
+    Case { name: "truncate", call: |_, store| store.apply(change(|c| c.truncate(5))) },
+    Case { name: "purge", call: |_, store| store.apply(change(|c| c.purge(id(18, 1)))) },
     Case {
         name: "vote and metadata",
-        call: |_, store| store.apply(change(|c| drop(c.vote(b"new").put_meta("members", b"new")))),
+        call: |_, store| store.apply(change(|c| c.vote(b"new").put_meta("members", b"new"))),
     },
     Case {
         name: "snapshot",
@@ -78,7 +78,7 @@ const CASES: &[Case] = &[
             let mut writer = store.write_snapshot()?;
             writer.write_all(b"received").map_err(Error::Stream)?;
             let snapshot = writer.finish(id(50, 3), b"")?;
-            store.install(snapshot, change(|c| drop(c.purge(id(50, 3)))))
+            store.install(snapshot, change(|c| c.purge(id(50, 3))))
         },
     },
     Case { name: "open", call: |_, _| Ok(()) },
@@ -90,9 +90,9 @@ fn start() -> SimFs {
     for n in 0..5 {
         store.apply(entries(n * 4 + 1..=n * 4 + 4, 1)).unwrap();
     }
-    store.apply(change(|c| drop(c.vote(b"old").put_meta("members", b"old")))).unwrap();
+    store.apply(change(|c| c.vote(b"old").put_meta("members", b"old"))).unwrap();
     store.install(take_snapshot(&store, id(2, 1), b"old state"), Change::new()).unwrap();
-    store.apply(change(|c| drop(c.purge(id(2, 1))))).unwrap();
+    store.apply(change(|c| c.purge(id(2, 1)))).unwrap();
     drop((store, keyring));
     // What was not synced is not durable for the next, either.
     disk.after_kill()
