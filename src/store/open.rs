@@ -12,6 +12,7 @@ use super::write::{Synced, Writer};
 use super::{Inner, Store};
 use crate::error::{Error, Misuse, Result};
 use crate::fs::{self, File, Fs, Lock};
+use crate::key::valid_name;
 use crate::keyring::{Keyring, Location};
 use crate::seal::State;
 use crate::secret::SecretBytes;
@@ -79,6 +80,15 @@ impl<'a> Options<'a> {
         self.verify = Some(Box::new(progress));
         self
     }
+
+    fn check(&self) -> Result<()> {
+        valid_name("log", &self.name)?;
+        // Snapshots need room for a suffix.
+        if self.name.len() > 48 {
+            return Err(Misuse::Name("log").into());
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Debug for Options<'_> {
@@ -103,6 +113,7 @@ impl Store {
         keyring: &Keyring,
         options: Options<'_>,
     ) -> Result<Self> {
+        options.check()?;
         let (fs, dir) = location.into().into_parts();
         fs.create_dir_all(&dir).map_err(|e| Error::io("create", &dir, e))?;
         let lock = lock(&*fs, &dir)?;
@@ -146,6 +157,7 @@ impl Store {
         keyring: &Keyring,
         mut options: Options<'_>,
     ) -> Result<Self> {
+        options.check()?;
         let (fs, dir) = location.into().into_parts();
         let lock = lock(&*fs, &dir)?;
         let cells = keyring.cells();
@@ -247,9 +259,6 @@ impl Inner {
         found: Found,
     ) -> Result<Self> {
         let log = keyring.log(&options.name)?;
-        if options.name.len() > 48 {
-            return Err(Misuse::Name("log").into());
-        }
         let synced = Synced { sequence: writer.state.sequence, witness };
         let inner = Self {
             fs,

@@ -134,6 +134,8 @@ impl Inner {
             slots.push((id.index, writer.slot(*id, frame.start, frame.len())?));
             prev = id.era;
         }
+        let header = snapshot.as_ref().map(|installed| Streams::dek_of(&installed.header[..]));
+        let header_dek = header.transpose()?;
         let mut cells = Vec::new();
         if let Some(meta) = &meta {
             cells.push(self.put_meta(&mut frames, meta, extra.meta)?);
@@ -165,9 +167,7 @@ impl Inner {
         if let Some(segment) = index.segments.get_mut(&writer.segment) {
             let named = sealed.iter().chain(cells.iter().map(SealedCell::in_flight));
             named.for_each(|held| segment.name_dek(held.dek()));
-            if let Some(installed) = &snapshot {
-                segment.name_dek(Streams::dek_of(&installed.header[..])?);
-            }
+            header_dek.into_iter().for_each(|dek| segment.name_dek(dek));
         }
         drop(index);
 
