@@ -4,7 +4,7 @@
 //! acknowledged; then it kills the child and looks.
 #![expect(clippy::unwrap_used, reason = "a test")]
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -50,8 +50,7 @@ fn child(dir: &Path) {
         let id = LogId::new(index, Era::term(1));
         change.push(id, |out| out.extend_from_slice(&payload(index))).unwrap();
         store.apply(change).unwrap();
-        // Not `println`, which the test's own capture would swallow.
-        writeln!(std::io::stderr(), "acknowledged {index}").unwrap();
+        eprintln!("acknowledged {index}");
         if index.is_multiple_of(50) {
             keyring.rotate_dek(Reason::Requested).unwrap();
         }

@@ -107,3 +107,28 @@ fn a_rotation_that_was_interrupted_is_gone_on_with() {
     assert_eq!(named(&disk, old), 0);
     assert_eq!(all(&store).unwrap(), ids(1..=40, 1));
 }
+
+#[test]
+fn what_a_copy_leaves_out_is_gone_in_a_state_that_is_durable() {
+    for steps in 0..12 {
+        let (disk, keyring, store) = fresh();
+        for n in 0..8 {
+            store.apply(entries(n * 3 + 1..=n * 3 + 3, 1)).unwrap();
+        }
+        keyring.rotate_dek(Reason::Requested).unwrap();
+        let mut rotation = store.rotation();
+        rotation.step().unwrap();
+        let mut change = Change::new();
+        // No segment is without entries after it, for that would be made durable apart.
+        change.truncate(24);
+        let pending = store.write(change).unwrap();
+        for _ in 0..steps {
+            rotation.step().unwrap();
+        }
+        drop(pending);
+        let disk = disk.after_power_cut(crate::fs::Loss::Dropped, 0);
+        let (_keyring, store) = reopen(&disk).unwrap_or_else(|e| panic!("{steps}: {e}"));
+        let found = all(&store).unwrap();
+        assert!(found == ids(1..=23, 1) || found == ids(1..=24, 1), "{steps}: {found:?}");
+    }
+}
