@@ -10,7 +10,7 @@ use super::stats::Counters;
 use super::witness::Witness;
 use super::write::{Synced, Writer};
 use super::{Inner, Store};
-use crate::error::{Error, Misuse, Result};
+use crate::error::{Error, ErrorKind, Misuse, Place, Result};
 use crate::fs::{self, File, Fs, Lock};
 use crate::key::valid_name;
 use crate::keyring::{Keyring, Location};
@@ -74,7 +74,8 @@ impl<'a> Options<'a> {
     }
 
     /// Opens every entry, and the snapshot, at the start, and tells `progress` now and then. Without
-    /// this an entry that does not open is found when it is read.
+    /// this an entry that does not open is found when it is read. With [`Options::skip_damage`] it is
+    /// among [`Store::damages`], and found again when it is read.
     #[must_use]
     pub fn verify(mut self, progress: impl FnMut(Progress) + 'a) -> Self {
         self.verify = Some(Box::new(progress));
@@ -179,25 +180,53 @@ impl Store {
         let verify = options.verify.take();
         let inner = Inner::new((fs, dir), lock, keyring, &options, (writer, witness), found)?;
         inner.remove_leftovers()?;
-        let store = Self { inner: Arc::new(inner) };
+        let mut store = Self { inner: Arc::new(inner) };
         store.check_snapshot(verify.is_some())?;
         if let Some(progress) = verify {
-            store.verify(progress)?;
+            let lost = store.verify(progress, options.skip)?;
+            if let Some(inner) = Arc::get_mut(&mut store.inner) {
+                inner.damages.extend(lost);
+            }
         }
         Ok(store)
     }
 
-    fn verify(&self, mut progress: Box<dyn FnMut(Progress) + '_>) -> Result<()> {
+    /// Opens every entry; with `skip`, gives those that do not open.
+    fn verify(
+        &self,
+        mut progress: Box<dyn FnMut(Progress) + '_>,
+        skip: bool,
+    ) -> Result<Vec<Damage>> {
         let held = self.inner.index().range();
         let of = held.end - held.start;
-        let mut entries = 0;
-        self.read(held, |_, _| {
-            entries += 1;
-            if entries % 4096 == 0 || entries == of {
-                progress(Progress { entries, of });
+        let (mut next, mut lost) = (held.start, Vec::new());
+        loop {
+            let read: Result<()> = self.read(next..held.end, |id, _| {
+                next = id.index + 1;
+                let entries = next - held.start;
+                if entries.is_multiple_of(4096) || entries == of {
+                    progress(Progress { entries, of });
+                }
+                Ok(())
+            });
+            match read {
+                Ok(()) => return Ok(lost),
+                Err(error)
+                    if skip && matches!(error.kind(), ErrorKind::Damaged | ErrorKind::Key) =>
+                {
+                    let mut damage = match error {
+                        Error::Damaged { what, place } => Damage { what, place },
+                        _ => {
+                            Damage { what: "an entry that does not open", place: Place::default() }
+                        }
+                    };
+                    damage.place.index = Some(next);
+                    lost.push(damage);
+                    next += 1;
+                }
+                Err(error) => return Err(error),
             }
-            Ok(())
-        })
+        }
     }
 }
 

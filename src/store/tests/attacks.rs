@@ -275,6 +275,11 @@ fn damage_is_told_with_its_place_and_can_be_left_out() {
     assert_eq!(store.damages().len(), 1);
     let error = all(&store).unwrap_err();
     assert!(matches!(&error, Error::Damaged { place, .. } if place.index == Some(17)), "{error}");
+    drop(store);
+    let store = options().skip_damage().verify(|_| {});
+    let store = Store::open(place(&disk), &keyring, store).unwrap();
+    let lost: Vec<_> = store.damages().iter().map(|damage| damage.place.index).collect();
+    assert_eq!(lost, [None, Some(17)]);
     for n in (1..=40).filter(|n| *n != 17) {
         assert_eq!(store.entry(n).unwrap().unwrap().1.expose(), payload(n, 1));
     }
