@@ -4,20 +4,20 @@
 //! cargo run --release --features swarm --example quickstart
 //! ```
 
-#[path = "support/plain_log.rs"]
-mod plain_log;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use nodeseal::seal::{Era, LogId, RECORD_OVERHEAD};
+use nodeseal::store::{Change, Options, Step};
 use nodeseal::swarm;
 use nodeseal::{
-    DekId, Error, Identity, Keyring, LockPolicy, LockRecord, Opened, Protector, Reason, UnlockKey,
+    DekId, Error, Identity, Keyring, LockPolicy, LockRecord, Opened, Protector, Reason, Store,
+    UnlockKey,
 };
-use plain_log::{Frame, PlainLog, Result};
 use sha2::{Digest, Sha256};
+
+type Result<T> = std::result::Result<T, Box<dyn std::error::Error>>;
 
 const ENTRIES: usize = 1000;
 const PAYLOAD: &str = "correct horse battery staple";
@@ -42,7 +42,7 @@ fn main() -> Result<()> {
 }
 
 fn native(dir: &Path) -> Result<()> {
-    let (keys, file) = (dir.join("keys"), dir.join("raft.log"));
+    let (keys, raft) = (dir.join("keys"), dir.join("raft"));
     let key_file = keys.join("node.keys");
     let me = Identity::new("prod", "m1")?;
 
@@ -54,18 +54,18 @@ fn native(dir: &Path) -> Result<()> {
     fact!(Keyring::inspect(&keys)?.is_locked(), "created, locked; unlock key {}", &*shown);
 
     println!("A sealed log");
-    let mut log = PlainLog::open(&file, &keyring)?;
-    let entries: Vec<String> = (0..ENTRIES).map(|n| format!("{PAYLOAD} {n}")).collect();
-    log.append(Era::term(1), &entries)?;
-    let frames = log.frames()?;
-    let grown = |n: usize| frames[n].sealed.len() - entries[n].len();
+    let store = Store::create(&raft, &keyring, Options::new("raft"))?;
+    let texts: Vec<String> = (0..ENTRIES).map(|n| format!("{PAYLOAD} {n}")).collect();
+    store.apply(entries(1, 1, &texts)?)?;
+    let sizes = texts.iter().map(|text| text.len() + RECORD_OVERHEAD).sum::<usize>();
+    let sealed = store.stats().deks.values().map(|dek| dek.bytes_sealed).sum::<u64>();
     fact!(
-        (0..ENTRIES).all(|n| grown(n) == RECORD_OVERHEAD),
+        sealed == u64::try_from(sizes)? && store.stats().fsyncs == 1,
         "{ENTRIES} entries sealed with one fsync, {RECORD_OVERHEAD} bytes longer each"
     );
-    let finds = count(&[&file, &key_file], PAYLOAD)? + count(&[&file, &key_file], &shown)?;
+    let finds = count(&[&raft, &keys], PAYLOAD)? + count(&[&raft, &keys], &shown)?;
     fact!(finds == 0, "disk searched for payload and unlock key, {finds} finds");
-    drop((log, keyring));
+    drop((store, keyring));
 
     println!("A restart");
     let locked = reopen(&keys, &me)?;
@@ -74,58 +74,65 @@ fn native(dir: &Path) -> Result<()> {
     };
     fact!(matches!(failed.error, Error::WrongKey), "reopened locked; a wrong key is refused");
     let keyring = failed.locked.unlock(&unlock_key)?;
-    let mut log = PlainLog::open(&file, &keyring)?;
-    fact!(log.entries()? == as_bytes(&entries), "unlocked; {ENTRIES} entries opened");
+    let store = Store::open(&raft, &keyring, Options::new("raft"))?;
+    fact!(read(&store)? == texts, "unlocked; {ENTRIES} entries opened");
+    drop(store);
 
     println!("An attacker on the disk");
-    let sealer = keyring.log("raft")?;
-    let (one, term) = (&frames[41], Era::term(1));
-    let mut moved = one.sealed.clone();
-    let moved = sealer.open_in_place(LogId::new(43, term), term, &mut moved);
-    fact!(matches!(moved, Err(Error::Unauthentic)), "a record moved to another index is refused");
-    let mut replaced = one.sealed.clone();
-    replaced[RECORD_OVERHEAD] ^= 1;
-    let replaced = sealer.open_in_place(one.id, one.prev, &mut replaced);
-    fact!(matches!(replaced, Err(Error::Unauthentic)), "a record that was altered is refused");
+    let (segment, whole) = only_segment(&raft)?;
+    put(&segment, &altered(&whole))?;
+    let refused = Store::open(&raft, &keyring, Options::new("raft"));
+    fact!(matches!(refused, Err(Error::Damaged { .. })), "an entry that was altered is refused");
+    put(&segment, &whole)?;
+    let store = Store::open(&raft, &keyring, Options::new("raft"))?;
+    store.apply(entries(ENTRIES + 1, 1, &["a vote, or an entry"])?)?;
+    drop(store);
+    let (_, newer) = only_segment(&raft)?;
+    put(&segment, &whole)?;
+    let refused = Store::open(&raft, &keyring, Options::new("raft"));
+    let refused = matches!(refused, Err(Error::RolledBack { what: "log", .. }));
+    fact!(refused, "a log that was put back is refused");
+    put(&segment, &newer)?;
 
     println!("Another unlock key");
-    let (old_key, old_log, old_file) = (unlock_key, fs::read(&file)?, fs::read(&key_file)?);
+    let store = Store::open(&raft, &keyring, Options::new("raft"))?;
+    let (old_key, old_file, old_log) = (unlock_key, fs::read(&key_file)?, fs::read(&segment)?);
     let unlock_key = UnlockKey::generate()?;
     keyring.reconcile(&LockRecord::locked(1, &unlock_key))?;
-    fact!(fs::read(&file)? == old_log, "changed; the log was not touched");
-    log.append(Era::term(2), &["after the change"])?;
-    let mut after = log.frames()?.swap_remove(ENTRIES + 1);
-    let stolen = dir.join("stolen");
-    fs::create_dir(&stolen)?;
-    #[expect(clippy::disallowed_methods, reason = "an attacker's copy")]
-    fs::write(stolen.join("node.keys"), old_file)?;
-    let thief = reopen(&stolen, &me)?.unlock(&old_key)?;
-    let opened = thief.log("raft")?.open_in_place(after.id, after.prev, &mut after.sealed);
+    fact!(fs::read(&segment)? == old_log, "changed; the log was not touched");
+    store.apply(entries(ENTRIES + 2, 2, &["after the change"])?)?;
+    drop((store, keyring));
+    let new_file = fs::read(&key_file)?;
+    put(&key_file, &old_file)?;
+    let thief = reopen(&keys, &me)?.unlock(&old_key)?;
+    let opened = Store::open(&raft, &thief, Options::new("raft"));
     fact!(matches!(opened, Err(Error::UnknownDek(_))), "old key file + old key: opens nothing new");
-    drop((log, sealer, keyring));
+    drop(thief);
+    put(&key_file, &new_file)?;
     let refused = reopen(&keys, &me)?.unlock(&old_key).is_err();
     fact!(refused, "the new key file does not open with the old key");
     let keyring = reopen(&keys, &me)?.unlock(&unlock_key)?;
 
     println!("Another DEK");
-    let mut log = PlainLog::open(&file, &keyring)?;
+    let store = Store::open(&raft, &keyring, Options::new("raft"))?;
     let old: Vec<DekId> = keyring.status().deks.iter().map(|dek| dek.id).collect();
     keyring.rotate_dek(Reason::Requested)?;
-    log.append(Era::term(2), &["written while it rotates"])?;
-    // The changed unlock key began a round; what was asked for meanwhile is one more.
-    while keyring.status().deks.len() > 1 {
-        log.reseal()?;
-        let mut sweep = keyring.sweep()?;
-        for frame in log.frames()? {
-            sweep.see(&frame.sealed)?;
-        }
-        sweep.finish()?;
+    let mut rotation = store.rotation();
+    let mut next = ENTRIES + 3;
+    while rotation.step()? != Step::Done {
+        store.apply(entries(next, 2, &["written while it rotates"])?)?;
+        next += 1;
     }
-    let named = log.frames()?.iter().filter(|f| old.iter().any(|id| names(f, *id))).count();
+    let mut named = 0;
+    for file in files(&raft)? {
+        let bytes = fs::read(file)?;
+        let names = |id: &DekId| bytes.windows(8).any(|found| found == id.to_bytes());
+        named += old.iter().filter(|id| names(id)).count();
+    }
     fact!(named == 0, "rotated while writing; the {} old DEKs are named nowhere", old.len());
     let gone = keyring.status().deks.iter().all(|dek| !old.contains(&dek.id));
     fact!(gone, "they are gone from the key file");
-    fact!(log.entries()?.len() == ENTRIES + 2, "all {} entries open", ENTRIES + 2);
+    fact!(read(&store)?.len() == next - 1, "all {} entries open", next - 1);
     Ok(())
 }
 
@@ -176,18 +183,55 @@ fn reopen(keys: &Path, me: &Identity) -> Result<nodeseal::LockedKeyring> {
     }
 }
 
-fn names(frame: &Frame, dek: DekId) -> bool {
-    frame.sealed.get(1..9) == Some(&dek.to_bytes()[..])
+/// Entries from `first` on, of one term.
+fn entries(first: usize, term: u64, texts: &[impl AsRef<str>]) -> Result<Change> {
+    let mut change = Change::new();
+    for (index, text) in (u64::try_from(first)?..).zip(texts) {
+        let id = LogId::new(index, Era::term(term));
+        change.push(id, |out| out.extend_from_slice(text.as_ref().as_bytes()))?;
+    }
+    Ok(change)
 }
 
-fn count(files: &[&PathBuf], text: &str) -> Result<usize> {
+fn read(store: &Store) -> Result<Vec<String>> {
+    let mut texts = Vec::new();
+    store.read(.., |_, entry| {
+        texts.push(String::from_utf8_lossy(entry).into_owned());
+        Ok::<(), Error>(())
+    })?;
+    Ok(texts)
+}
+
+fn files(dir: &Path) -> Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(dir)?.map(|entry| entry.map(|entry| entry.path()));
+    Ok(entries.collect::<std::io::Result<_>>()?)
+}
+
+fn only_segment(raft: &Path) -> Result<(PathBuf, Vec<u8>)> {
+    let files = files(raft)?.into_iter();
+    let mut segments = files.filter(|path| path.extension().is_some_and(|ext| ext == "wal"));
+    let segment = segments.next().ok_or("no segment")?;
+    Ok((segment.clone(), fs::read(segment)?))
+}
+
+/// One bit of an entry in the middle is another.
+fn altered(segment: &[u8]) -> Vec<u8> {
+    let mut bytes = segment.to_vec();
+    bytes[60_000] ^= 1;
+    bytes
+}
+
+#[expect(clippy::disallowed_methods, reason = "an attacker's copy")]
+fn put(path: &Path, bytes: &[u8]) -> Result<()> {
+    Ok(fs::write(path, bytes)?)
+}
+
+fn count(dirs: &[&PathBuf], text: &str) -> Result<usize> {
     let mut finds = 0;
-    for file in files {
-        finds += fs::read(file)?.windows(text.len()).filter(|w| *w == text.as_bytes()).count();
+    for dir in dirs {
+        for file in files(dir)? {
+            finds += fs::read(file)?.windows(text.len()).filter(|w| *w == text.as_bytes()).count();
+        }
     }
     Ok(finds)
-}
-
-fn as_bytes(entries: &[String]) -> Vec<Vec<u8>> {
-    entries.iter().map(|entry| entry.as_bytes().to_vec()).collect()
 }

@@ -154,7 +154,7 @@ pub enum Misuse {
 }
 
 /// What kind of failure an [`Error`] is, for exit codes and metrics.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// Wrong, unknown or absent key.
@@ -228,8 +228,15 @@ impl Error {
         self
     }
 
+    /// Adds the log entry's index to a damage's place; leaves other errors and a known index alone.
+    pub(crate) fn at_index(mut self, index: u64) -> Self {
+        if let Self::Damaged { place, .. } = &mut self {
+            place.index.get_or_insert(index);
+        }
+        self
+    }
+
     /// Adds the offset to a damage's place; leaves other errors and a known offset alone.
-    #[cfg_attr(not(feature = "swarm"), expect(dead_code, reason = "log files are read there"))]
     pub(crate) fn at_offset(mut self, offset: u64) -> Self {
         if let Self::Damaged { place, .. } = &mut self {
             place.offset.get_or_insert(offset);

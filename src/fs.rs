@@ -173,6 +173,26 @@ pub trait File: fmt::Debug + Send + Sync {
     /// What the system says.
     fn set_len(&self, len: u64) -> io::Result<()>;
 
+    /// Makes the file at least `len` bytes long, and sees to it that a later write up to there needs
+    /// no more room on the disk. What is added reads as zeros.
+    ///
+    /// # Errors
+    ///
+    /// What the system says; how long the file is then is unknown.
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        if self.len()? < len { self.set_len(len) } else { Ok(()) }
+    }
+
+    /// As [`sync`](Self::sync), without facts that are not needed to read the bytes again, as the
+    /// time of the last write.
+    ///
+    /// # Errors
+    ///
+    /// As [`sync`](Self::sync).
+    fn sync_data(&self) -> io::Result<()> {
+        self.sync()
+    }
+
     /// Makes the file's bytes and length durable, but not its name.
     ///
     /// # Errors
@@ -246,9 +266,13 @@ pub(crate) fn replace(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Removes the temporary file that a crash within [`replace`] left behind.
 pub(crate) fn remove_stale(fs: &dyn Fs, path: &Path) -> Result<()> {
-    let temp = temp_name(path);
-    match fs.remove(&temp) {
-        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", &temp, e)),
+    remove_if_there(fs, &temp_name(path))
+}
+
+/// Removes a file that may be gone already.
+pub(crate) fn remove_if_there(fs: &dyn Fs, path: &Path) -> Result<()> {
+    match fs.remove(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => Err(Error::io("remove", path, e)),
         _ => Ok(()),
     }
 }

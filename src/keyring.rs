@@ -63,6 +63,11 @@ impl Location {
     pub fn on(fs: Arc<dyn Fs>, dir: impl Into<PathBuf>) -> Self {
         Self { fs, dir: dir.into() }
     }
+
+    /// The file system and the folder.
+    pub(crate) fn into_parts(self) -> (Arc<dyn Fs>, PathBuf) {
+        (self.fs, self.dir)
+    }
 }
 
 impl<P: AsRef<Path>> From<P> for Location {

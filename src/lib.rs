@@ -41,9 +41,9 @@ pub mod key;
 pub mod keyring;
 pub mod seal;
 pub mod secret;
+pub mod store;
 #[cfg(feature = "swarm")]
 pub mod swarm;
-#[cfg(feature = "swarm")]
 mod wal;
 
 pub use error::{Error, ErrorKind, KeyTextFault, Misuse, Place, Result};
@@ -51,6 +51,7 @@ pub use key::{
     Costs, DekId, Identity, LockRecord, Passphrase, Protection, Reason, Rekey, UnlockKey,
 };
 pub use keyring::{Keyring, LockPolicy, LockedKeyring, Opened, Protector, Status, Sweep};
+pub use store::Store;
 
 /// The README's example must compile and run.
 #[cfg(doctest)]

@@ -32,7 +32,6 @@ mod log;
 mod objects;
 mod pem;
 mod pkcs8;
-pub(crate) mod proto;
 mod record;
 mod replay;
 mod rfc1423;

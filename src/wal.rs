@@ -1,4 +1,4 @@
-//! Segment files of a write-ahead log, reading half: etcd's format.
+//! Segment files of a write-ahead log: etcd's frames, for etcd's records and for our own.
 //!
 //! # Format
 //!
@@ -14,19 +14,30 @@
 //!
 //! The CRC is CRC-32C (Castagnoli) over the data of all records so far, running on from segment to
 //! segment; type, length and padding are not covered. A record of type CRC opens each segment and
-//! states the value that the chain has there.
+//! states the value that the chain has there. In our own logs every segment begins at zero, so that
+//! one can be replaced without the next.
 //!
 //! # Damage
 //!
 //! Nothing that stands on the disk stops the reading. What cannot be read is reported with its
 //! place, and reading goes on at the next frame whose successor continues the chain.
 
+mod append;
 mod block;
 mod frame;
 mod name;
+pub(crate) mod proto;
 mod segment;
 
+pub(crate) use append::{Appender, Frames, take_frame};
+#[cfg(feature = "swarm")]
 pub(crate) use block::BlockFile;
-pub(crate) use frame::{Kind, Raw, read_raw};
-pub(crate) use name::{Segment, list, pair};
+pub(crate) use frame::Kind;
+#[cfg(feature = "swarm")]
+pub(crate) use frame::{Raw, read_raw};
+#[cfg(feature = "swarm")]
+pub(crate) use name::Segment;
+#[cfg(feature = "swarm")]
+pub(crate) use name::pair;
+pub(crate) use name::{SegmentName, list};
 pub(crate) use segment::{Check, Record, SegmentReader, Step, Tail};

@@ -154,7 +154,11 @@ impl SealedBatch {
     }
 }
 
-impl Plaintext<'_> {
+impl<'a> Plaintext<'a> {
+    pub(crate) const fn over(buffer: &'a mut SecretBytes) -> Self {
+        Self(buffer)
+    }
+
     /// Appends `bytes`.
     pub fn extend_from_slice(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);

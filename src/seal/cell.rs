@@ -4,6 +4,7 @@ use std::sync::Arc;
 use super::{CELL, InFlight, MAX_PLAINTEXT, NAME_LEN, aad, key, named, put_name};
 use crate::crypto::xchacha;
 use crate::error::{Error, Misuse, Result};
+use crate::key::DekId;
 use crate::keyring::{Keyring, Shared};
 use crate::secret::SecretBytes;
 
@@ -55,6 +56,15 @@ impl SealedCell {
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    pub(crate) const fn in_flight(&self) -> &InFlight {
+        &self.in_flight
+    }
+
+    /// What holds the DEK that it names.
+    pub(crate) fn into_in_flight(self) -> InFlight {
+        self.in_flight
     }
 
     /// It has reached the disk.
@@ -109,6 +119,15 @@ impl Cells {
         self.seal_any(table, row, plaintext.expose()).map(Some)
     }
 
+    /// The DEK that a cell names.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`], [`Error::Unsupported`].
+    pub fn dek_of(sealed: &[u8]) -> Result<DekId> {
+        named(CELL, sealed)
+    }
+
     pub(super) const fn shared(&self) -> &Arc<Shared> {
         &self.shared
     }
@@ -118,7 +137,7 @@ impl Cells {
         self.shared.acquire(1).map(InFlight)
     }
 
-    pub(super) fn seal_any(&self, table: &str, row: &[u8], plaintext: &[u8]) -> Result<SealedCell> {
+    pub(crate) fn seal_any(&self, table: &str, row: &[u8], plaintext: &[u8]) -> Result<SealedCell> {
         if plaintext.len() > MAX_PLAINTEXT {
             return Err(Error::too_large("a cell", plaintext.len(), MAX_PLAINTEXT));
         }
@@ -143,7 +162,7 @@ impl Cells {
         Ok(SealedCell { bytes: sealed.into_vec(), in_flight })
     }
 
-    pub(super) fn open_any(&self, table: &str, row: &[u8], sealed: &[u8]) -> Result<SecretBytes> {
+    pub(crate) fn open_any(&self, table: &str, row: &[u8], sealed: &[u8]) -> Result<SecretBytes> {
         let dek = self.shared.find(named(CELL, sealed)?)?;
         let key = key(&self.shared, &dek, CELL, "");
         let mut message = SecretBytes::from(sealed.get(NAME_LEN..).unwrap_or_default());

@@ -7,7 +7,7 @@ use core::fmt;
 use std::collections::BTreeMap;
 
 use crate::error::Result;
-use crate::swarm::proto::Fields;
+use crate::wal::proto::Fields;
 
 mod cluster;
 mod node;

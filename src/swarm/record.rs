@@ -1,10 +1,10 @@
 //! `MaybeEncryptedRecord`, the message in which everything that Swarm seals stands.
 
 use super::fernet;
-use super::proto::Fields;
 use crate::crypto::{TAG_LEN, secretbox};
 use crate::error::{Error, Result};
 use crate::secret::{SecretBytes, SecretKey};
+use crate::wal::proto::Fields;
 
 /// How a record of Swarm's is sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -6,7 +6,7 @@ use crate::error::{Error, Place, Result};
 use crate::swarm::finding::{FindingKind, Findings, Loss};
 use crate::swarm::log::{MembershipChange, RaftMember};
 use crate::swarm::objects::{Cluster, Node, ObjectKind, Secret, Service, Task, id};
-use crate::swarm::proto::Fields;
+use crate::wal::proto::Fields;
 
 /// The objects of a cluster by their ids.
 ///

@@ -13,8 +13,8 @@ use crate::fs::{self, Fs};
 use crate::secret::SecretBytes;
 use crate::swarm::finding::{FindingKind, Findings, at};
 use crate::swarm::log::{Keys, SnapshotPoint, Unopened, algorithm_name};
-use crate::swarm::proto::Fields;
 use crate::wal::pair;
+use crate::wal::proto::Fields;
 
 /// The longest snapshot that is read, in bytes.
 const MAX_SNAPSHOT: usize = 1 << 30;

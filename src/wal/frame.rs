@@ -1,14 +1,14 @@
 use core::ops::Range;
 
 use super::block::{BlockFile, wide};
+use super::proto::Fields;
 use crate::error::{Error, Result};
 use crate::secret::SecretBytes;
-use crate::swarm::proto::Fields;
 
 /// Length of the length word, in bytes.
 pub(crate) const WORD: u64 = 8;
 /// The longest record that is read, in bytes. Swarm's requests end at 1.5 MiB.
-const MAX_RECORD: u64 = 128 * 1024 * 1024;
+pub(super) const MAX_RECORD: u64 = 128 * 1024 * 1024;
 /// What a disk writes at once, in bytes: a torn frame has a sector that stayed zero.
 const SECTOR: u64 = 512;
 
@@ -20,6 +20,8 @@ pub(crate) enum Kind {
     State,
     Crc,
     Snapshot,
+    /// A record of our own codec; etcd knows none of these.
+    Own(u8),
     Other(u64),
 }
 
@@ -31,7 +33,22 @@ impl Kind {
             3 => Self::State,
             4 => Self::Crc,
             5 => Self::Snapshot,
+            #[expect(clippy::cast_possible_truncation, reason = "it is below 32")]
+            own @ 16..32 => Self::Own(own as u8),
             other => Self::Other(other),
+        }
+    }
+
+    /// The number that stands in a record.
+    pub(super) const fn number(self) -> u64 {
+        match self {
+            Self::Metadata => 1,
+            Self::Entry => 2,
+            Self::State => 3,
+            Self::Crc => 4,
+            Self::Snapshot => 5,
+            Self::Own(own) => own as u64,
+            Self::Other(other) => other,
         }
     }
 }
@@ -111,7 +128,7 @@ pub(crate) fn read_raw(
 }
 
 /// What a length word says.
-struct Size {
+pub(super) struct Size {
     record: u64,
     padding: u64,
     odd: bool,
@@ -129,6 +146,13 @@ impl Size {
     const fn frame(&self) -> u64 {
         self.record + self.padding
     }
+
+    /// The word for a record of `len` bytes, and the padding behind it.
+    pub(super) const fn for_record(len: u64) -> (u64, u64) {
+        let padding = len.wrapping_neg() % 8;
+        let top = if padding == 0 { 0 } else { 0x80 | padding };
+        (top << 56 | len, padding)
+    }
 }
 
 /// Whether a frame can start with this word: cheap, so that a scan passes quickly over what is not.
@@ -138,7 +162,7 @@ pub(crate) const fn plausible(word: u64, rest: u64) -> bool {
     !size.odd && size.record >= 4 && size.record <= MAX_RECORD && size.frame() <= rest
 }
 
-fn parse(record: &[u8]) -> Result<(Kind, u32, Option<Range<usize>>)> {
+pub(super) fn parse(record: &[u8]) -> Result<(Kind, u32, Option<Range<usize>>)> {
     let (mut kind, mut crc, mut data) = (None, None, None);
     for field in Fields::of(record) {
         match field? {

@@ -42,9 +42,11 @@ pub(crate) enum Step {
     /// Bytes from `offset` to `end` that cannot be read as frames, with frames behind them.
     Damage {
         offset: u64,
+        #[cfg_attr(not(feature = "swarm"), allow(dead_code, reason = "what Docker would do"))]
         end: u64,
         what: &'static str,
         /// Etcd would take it for a torn write and cut the file here, with what follows.
+        #[cfg_attr(not(feature = "swarm"), allow(dead_code, reason = "what Docker would do"))]
         cuttable: bool,
     },
     /// No further frames, and what stands there instead.
@@ -89,6 +91,7 @@ pub(crate) struct SegmentReader<'a> {
 
 impl Check {
     /// Whether the record's data is what was written.
+    #[cfg(any(feature = "swarm", test))]
     pub(crate) const fn is_sound(self) -> bool {
         matches!(self, Self::Good | Self::FieldAltered)
     }
@@ -131,7 +134,13 @@ impl<'a> SegmentReader<'a> {
         self.chain
     }
 
+    /// Offset behind what was read.
+    pub(crate) const fn position(&self) -> u64 {
+        self.offset
+    }
+
     /// The file's length, in bytes.
+    #[cfg(feature = "swarm")]
     pub(crate) const fn len(&self) -> u64 {
         self.file.len()
     }

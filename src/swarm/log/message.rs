@@ -1,7 +1,7 @@
 //! The messages in the log's records.
 
 use crate::error::{Error, Result};
-use crate::swarm::proto::Fields;
+use crate::wal::proto::Fields;
 
 /// A raft entry, its content still sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -230,6 +230,7 @@ impl Scanner<'_> {
             }),
             Kind::Crc if data.is_empty() => Ok(()),
             Kind::Crc => Err(Error::damaged("a CRC record with data")),
+            Kind::Own(number) => Err(Error::unsupported("type of a log record", number)),
             Kind::Other(number) => Err(Error::unsupported("type of a log record", number)),
         };
         if let Err(error) = parsed {

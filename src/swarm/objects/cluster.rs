@@ -4,7 +4,7 @@ use super::{Annotations, Meta, last_bytes, last_uint};
 use crate::error::{Error, Result};
 use crate::key::UnlockKey;
 use crate::secret::SecretKey;
-use crate::swarm::proto::Fields;
+use crate::wal::proto::Fields;
 
 /// The subsystem whose key unlocks managers.
 const MANAGER: &str = "swarm-manager";

@@ -1,6 +1,6 @@
 use super::{Annotations, Meta, last_bytes};
 use crate::error::Result;
-use crate::swarm::proto::Fields;
+use crate::wal::proto::Fields;
 
 /// A machine of the cluster.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -3,7 +3,7 @@ use std::collections::BTreeMap;
 use super::{Annotations, Meta, map_entry};
 use crate::error::Result;
 use crate::secret::SecretBytes;
-use crate::swarm::proto::Fields;
+use crate::wal::proto::Fields;
 
 /// A secret, payload included.
 #[derive(Debug)]

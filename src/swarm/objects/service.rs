@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use super::{Annotations, Meta, last_bytes};
 use crate::error::{Error, Result};
-use crate::swarm::proto::Fields;
+use crate::wal::proto::Fields;
 
 /// A service, as far as secrets are concerned.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -3,7 +3,7 @@ use core::fmt;
 use super::service::of_task_spec;
 use super::{Meta, SecretReference, last_uint};
 use crate::error::Result;
-use crate::swarm::proto::Fields;
+use crate::wal::proto::Fields;
 
 /// A task, as far as secrets are concerned.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

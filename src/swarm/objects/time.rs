@@ -1,7 +1,7 @@
 use core::fmt;
 
 use crate::error::{Error, Result};
-use crate::swarm::proto::Fields;
+use crate::wal::proto::Fields;
 
 /// Days from 0000-03-01 to 1970-01-01.
 const EPOCH: i64 = 719_468;

@@ -1,4 +1,4 @@
-//! The protobuf wire format, as far as Swarm's messages need it: reading, without copying.
+//! The protobuf wire format, as far as segments and Swarm's messages need it: reading, without copying.
 
 use crate::error::{Error, Result};
 
@@ -30,6 +30,7 @@ impl<'a> Value<'a> {
     }
 
     /// The value as text.
+    #[cfg(feature = "swarm")]
     pub(crate) fn text(self) -> Result<&'a str> {
         core::str::from_utf8(self.bytes()?)
             .map_err(|_| Error::damaged("a protobuf string is not UTF-8"))
@@ -92,7 +93,7 @@ impl<'a> Fields<'a> {
                 bytes.copy_from_slice(self.take(4)?);
                 Value::Fixed32(u32::from_le_bytes(bytes))
             }
-            _ => return Err(Error::damaged("a protobuf wire type that Swarm does not use")),
+            _ => return Err(Error::damaged("a protobuf wire type that is not used here")),
         };
         Ok((number, value))
     }

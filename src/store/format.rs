@@ -1,0 +1,130 @@
+//! What the store writes into its frames.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::error::{Error, Misuse, Result};
+use crate::seal::{Era, LogId, STREAM_HEADER_LEN, State};
+use crate::secret::SecretBytes;
+use crate::wal::Kind;
+
+/// An entry: `index 8 · era 8 · era of the entry before 8 · sealed record`.
+pub(super) const RECORD: Kind = Kind::Own(16);
+/// The end of a change: `sequence 8 · durable 8 · sealed state cell`. What comes before a whole one
+/// counts, what comes after the last one does not. `durable`: the sequence up to which changes were
+/// known to be durable when it was written.
+pub(super) const STATE: Kind = Kind::Own(17);
+/// All metadata: `sequence 8 · sealed cell`, the sequence being that of the change it came with.
+pub(super) const META: Kind = Kind::Own(18);
+/// The header of the snapshot's stream.
+pub(super) const SNAPSHOT: Kind = Kind::Own(19);
+
+/// The data of the record that says what a segment is.
+pub(super) const MAGIC: &[u8] = b"nodeseal store 1\n";
+pub(super) const RECORD_HEAD: usize = 24;
+
+pub(super) type Meta = BTreeMap<String, Arc<SecretBytes>>;
+
+pub(super) fn record_head(id: LogId, prev: Era) -> [u8; RECORD_HEAD] {
+    let mut head = [0; RECORD_HEAD];
+    let numbers = [id.index, id.era.get(), prev.get()];
+    for (place, number) in head.chunks_exact_mut(8).zip(numbers) {
+        place.copy_from_slice(&number.to_le_bytes());
+    }
+    head
+}
+
+/// Takes an entry's frame apart: its id, the era before, the sealed record.
+pub(super) fn parse_record(data: &[u8]) -> Result<(LogId, Era, &[u8])> {
+    let short = || Error::damaged("too short for an entry");
+    let (index, rest) = number(data).ok_or_else(short)?;
+    if index == u64::MAX {
+        return Err(Error::damaged("an entry's index is out of range"));
+    }
+    let (era, rest) = number(rest).ok_or_else(short)?;
+    let (prev, sealed) = number(rest).ok_or_else(short)?;
+    Ok((LogId::new(index, Era::term(era)), Era::term(prev), sealed))
+}
+
+pub(super) fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
+    bytes.split_first_chunk().map(|(number, rest)| (u64::from_le_bytes(*number), rest))
+}
+
+/// What the store keeps in the state cell beside [`State`]'s own: it stands before the vote.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Extra {
+    /// The last entry that the snapshot covers.
+    pub(super) snapshot_at: LogId,
+    /// Sequence of the change that last changed the metadata; 0 for none.
+    pub(super) meta: u64,
+}
+
+const EXTRA: usize = 24;
+
+/// `state` with `extra` before its vote, as the cell holds it.
+pub(super) fn with_extra(state: &State, extra: &Extra) -> State {
+    let at = extra.snapshot_at;
+    let mut vote = Vec::with_capacity(EXTRA + state.vote.len());
+    for number in [at.index, at.era.get(), extra.meta] {
+        vote.extend_from_slice(&number.to_le_bytes());
+    }
+    vote.extend_from_slice(&state.vote);
+    State { vote, ..state.clone() }
+}
+
+/// The opposite of [`with_extra`].
+pub(super) fn without_extra(mut state: State) -> Result<(State, Extra)> {
+    let damaged = || Error::damaged("a state cell that is not a store's");
+    let (index, rest) = number(&state.vote).ok_or_else(damaged)?;
+    let (era, rest) = number(rest).ok_or_else(damaged)?;
+    let (meta, vote) = number(rest).ok_or_else(damaged)?;
+    let extra = Extra { snapshot_at: LogId::new(index, Era::term(era)), meta };
+    state.vote = vote.to_vec();
+    Ok((state, extra))
+}
+
+/// Every name and value after its length: `name length 1 · name · value length 4 · value`.
+pub(super) fn encode_meta(meta: &Meta) -> Result<SecretBytes> {
+    let sum = meta.iter().map(|(name, value)| 5 + name.len() + value.len()).sum();
+    let mut plain = SecretBytes::with_capacity(sum);
+    for (name, value) in meta {
+        let name_len = u8::try_from(name.len()).map_err(|_| Misuse::Name("metadata"))?;
+        let value_len = u32::try_from(value.len()).map_err(|_| Misuse::OutOfBounds("metadata"))?;
+        plain.extend_from_slice(&[name_len]);
+        plain.extend_from_slice(name.as_bytes());
+        plain.extend_from_slice(&value_len.to_le_bytes());
+        plain.extend_from_slice(value.expose());
+    }
+    Ok(plain)
+}
+
+pub(super) fn decode_meta(plain: &[u8]) -> Result<Meta> {
+    let damaged = || Error::damaged("metadata of another form");
+    let mut meta = Meta::new();
+    let mut rest = plain;
+    while let Some((len, after)) = rest.split_first() {
+        let (name, after) = after.split_at_checked(usize::from(*len)).ok_or_else(damaged)?;
+        let (len, after) = after.split_first_chunk().ok_or_else(damaged)?;
+        let len = usize::try_from(u32::from_le_bytes(*len)).map_err(|_| damaged())?;
+        let (value, after) = after.split_at_checked(len).ok_or_else(damaged)?;
+        let name = core::str::from_utf8(name).map_err(|_| damaged())?;
+        meta.insert(name.to_owned(), Arc::new(SecretBytes::from(value)));
+        rest = after;
+    }
+    Ok(meta)
+}
+
+/// The row of the cell that holds the metadata: an older one does not open as this one.
+pub(super) fn meta_row(log: &str, sequence: u64) -> Vec<u8> {
+    let mut row = log.as_bytes().to_vec();
+    row.push(0);
+    row.extend_from_slice(&sequence.to_le_bytes());
+    row
+}
+
+pub(super) type SnapshotHeader = Box<[u8; STREAM_HEADER_LEN]>;
+
+pub(super) fn parse_snapshot(data: &[u8]) -> Result<SnapshotHeader> {
+    let header = data.first_chunk().filter(|_| data.len() == STREAM_HEADER_LEN);
+    header.map(|bytes| Box::new(*bytes)).ok_or_else(|| Error::damaged("a snapshot's header"))
+}

@@ -1,0 +1,273 @@
+//! Where each entry stands: 24 bytes an entry.
+
+use core::ops::Range;
+use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::fs::File;
+use crate::key::DekId;
+use crate::seal::{Era, LogId};
+
+/// Slots are allocated so many at a time: a vector that doubles would take twice the memory.
+const CHUNK: usize = 1024;
+
+/// Where an entry's frame stands. Frames begin at multiples of 8.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Slot {
+    pub(super) era: u64,
+    pub(super) segment: u32,
+    /// Offset of the frame, in units of 8 bytes.
+    pub(super) place: u32,
+    /// Length of the frame, in bytes; 0 for an entry that is lost.
+    pub(super) len: u32,
+}
+
+impl Slot {
+    pub(super) fn offset(&self) -> u64 {
+        u64::from(self.place) * 8
+    }
+}
+
+/// A segment's file. One that is re-sealed is another file under the same name.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) path: PathBuf,
+    pub(super) file: Arc<dyn File>,
+    /// How many entries of the log stand in it.
+    pub(super) live: u64,
+    /// DEKs that its records name, or named.
+    pub(super) deks: Vec<DekId>,
+    /// This process made its bytes and its name durable itself.
+    pub(super) settled: bool,
+}
+
+impl Segment {
+    pub(super) const fn new(path: PathBuf, file: Arc<dyn File>, settled: bool) -> Self {
+        Self { path, file, live: 0, deks: Vec::new(), settled }
+    }
+
+    pub(super) fn name_dek(&mut self, dek: DekId) {
+        if !self.deks.contains(&dek) {
+            self.deks.push(dek);
+        }
+    }
+}
+
+/// The entries of a log and the segments that hold them.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    first: u64,
+    slots: Slots,
+    /// The entry before the first one.
+    pub(super) purged: LogId,
+    pub(super) segments: BTreeMap<u32, Segment>,
+}
+
+impl Index {
+    /// The indices that there are.
+    pub(super) fn range(&self) -> Range<u64> {
+        self.first..self.first + self.slots.len()
+    }
+
+    pub(super) fn get(&self, index: u64) -> Option<Slot> {
+        self.slots.get(index.checked_sub(self.first)?)
+    }
+
+    pub(super) fn id_at(&self, index: u64) -> Option<LogId> {
+        self.get(index).map(|slot| LogId::new(index, Era::term(slot.era)))
+    }
+
+    /// Takes the entries from `first` on; there are none so far.
+    pub(super) fn adopt(&mut self, first: u64, slots: Slots) {
+        for slot in slots.chunks.iter().flatten() {
+            self.count(*slot, true);
+        }
+        (self.first, self.slots) = (first, slots);
+    }
+
+    /// Adds an entry behind the last; the first one may have any index.
+    pub(super) fn push(&mut self, index: u64, slot: Slot) {
+        if self.slots.len() == 0 {
+            self.first = index;
+        }
+        debug_assert_eq!(index, self.range().end, "entries without a gap");
+        self.count(slot, true);
+        self.slots.push(slot);
+    }
+
+    /// Removes the entries from `index` on.
+    pub(super) fn truncate(&mut self, index: u64) {
+        while self.range().end > index
+            && let Some(slot) = self.slots.pop()
+        {
+            self.count(slot, false);
+        }
+    }
+
+    /// Removes the entries before `index`.
+    pub(super) fn drop_before(&mut self, index: u64) {
+        while self.first < index
+            && let Some(slot) = self.slots.pop_front()
+        {
+            self.count(slot, false);
+            self.first += 1;
+        }
+    }
+
+    /// Replaces where an entry stands.
+    pub(super) fn replace(&mut self, index: u64, slot: Slot) {
+        if let Some(place) = index.checked_sub(self.first).and_then(|n| self.slots.get_mut(n)) {
+            let old = core::mem::replace(place, slot);
+            self.count(old, false);
+            self.count(slot, true);
+        }
+    }
+
+    fn count(&mut self, slot: Slot, more: bool) {
+        if slot.len != 0
+            && let Some(segment) = self.segments.get_mut(&slot.segment)
+        {
+            segment.live = if more { segment.live + 1 } else { segment.live.saturating_sub(1) };
+        }
+    }
+}
+
+/// Slots one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Slots {
+    chunks: VecDeque<Vec<Slot>>,
+    /// How many of the first chunk were removed.
+    gone: usize,
+    len: u64,
+}
+
+impl Slots {
+    pub(super) const fn len(&self) -> u64 {
+        self.len
+    }
+
+    pub(super) fn last(&self) -> Option<Slot> {
+        self.chunks.back()?.last().copied()
+    }
+
+    pub(super) fn truncate(&mut self, len: u64) {
+        while self.len > len && self.pop().is_some() {}
+    }
+
+    fn place(&self, n: u64) -> Option<(usize, usize)> {
+        let n = usize::try_from(n).ok()?.checked_add(self.gone)?;
+        Some((n / CHUNK, n % CHUNK))
+    }
+
+    fn get(&self, n: u64) -> Option<Slot> {
+        let (chunk, at) = self.place(n)?;
+        self.chunks.get(chunk)?.get(at).copied()
+    }
+
+    fn get_mut(&mut self, n: u64) -> Option<&mut Slot> {
+        let (chunk, at) = self.place(n)?;
+        self.chunks.get_mut(chunk)?.get_mut(at)
+    }
+
+    pub(super) fn push(&mut self, slot: Slot) {
+        match self.chunks.back_mut() {
+            Some(chunk) if chunk.len() < CHUNK => chunk.push(slot),
+            _ => {
+                let mut chunk = Vec::with_capacity(CHUNK);
+                chunk.push(slot);
+                self.chunks.push_back(chunk);
+            }
+        }
+        self.len += 1;
+    }
+
+    fn pop(&mut self) -> Option<Slot> {
+        if self.len == 0 {
+            return None;
+        }
+        let chunk = self.chunks.back_mut()?;
+        let slot = chunk.pop();
+        if chunk.is_empty() {
+            self.chunks.pop_back();
+        }
+        self.removed();
+        slot
+    }
+
+    fn pop_front(&mut self) -> Option<Slot> {
+        if self.len == 0 {
+            return None;
+        }
+        let slot = self.chunks.front()?.get(self.gone).copied();
+        self.gone += 1;
+        if self.gone == CHUNK {
+            self.chunks.pop_front();
+            self.gone = 0;
+        }
+        self.removed();
+        slot
+    }
+
+    fn removed(&mut self) {
+        self.len -= 1;
+        if self.len == 0 {
+            self.chunks.clear();
+            self.gone = 0;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn slot(era: u64) -> Slot {
+        Slot { era, segment: 0, place: 0, len: 8 }
+    }
+
+    #[test]
+    fn an_entry_takes_24_bytes() {
+        assert_eq!(size_of::<Slot>(), 24);
+        let mut index = Index::default();
+        (1..=100_000).for_each(|n| index.push(n, slot(n)));
+        let held: usize = index.slots.chunks.iter().map(|chunk| chunk.capacity() * 24).sum();
+        assert!(held <= 26 * 100_000, "{held}");
+    }
+
+    proptest! {
+        #[test]
+        fn it_behaves_as_a_deque(steps in prop::collection::vec((0..4, 0..3000_u64), 1..40)) {
+            let mut index = Index::default();
+            let mut model: VecDeque<(u64, u64)> = VecDeque::new();
+            let mut era = 0;
+            for (step, n) in steps {
+                let next = model.back().map_or(n, |(index, _)| index + 1);
+                let first = model.front().map_or(0, |(index, _)| *index);
+                match step {
+                    0 | 1 => for at in next..next + n {
+                        era += 1;
+                        index.push(at, slot(era));
+                        model.push_back((at, era));
+                    },
+                    2 => {
+                        index.truncate(next.saturating_sub(n));
+                        model.retain(|(at, _)| *at < next.saturating_sub(n));
+                    }
+                    _ => {
+                        index.drop_before(first + n);
+                        model.retain(|(at, _)| *at >= first + n);
+                    }
+                }
+                prop_assert_eq!(index.slots.len(), u64::try_from(model.len()).unwrap());
+                for (at, era) in model.iter().step_by(97).chain(model.back()) {
+                    prop_assert_eq!(index.get(*at), Some(slot(*era)));
+                }
+                prop_assert!(model.front().is_none_or(|(at, _)| *at == 0 || index.get(at - 1).is_none()));
+                prop_assert!(index.get(next + n + 1).is_none() || step < 2);
+            }
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! Snapshots: a sealed stream in a file, whose header stands in the log.
+//!
+//! So a snapshot takes effect, is replaced and is sealed under another DEK by a change of the log,
+//! whole or not at all; the file itself is written once.
+
+use core::fmt;
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::change::Change;
+use super::format::SnapshotHeader;
+use super::write::Installed;
+use super::{Inner, Store};
+use crate::error::{Error, Misuse, Result};
+use crate::fs::{self, File};
+use crate::seal::{
+    LogId, STREAM_HEADER_LEN, SealedStream, StreamId, StreamInfo, StreamReader, StreamWriter,
+};
+
+/// Length of a header, as files count.
+const HEADER: u64 = 4096;
+const _: () = assert!(STREAM_HEADER_LEN == 4096);
+
+/// Writes a new snapshot, the node's own or one that it receives. What is written is plaintext.
+///
+/// One that is dropped leaves nothing behind.
+pub struct SnapshotWriter {
+    stream: Option<StreamWriter<SnapshotFile>>,
+    temp: Temp,
+}
+
+/// A snapshot that was written, read back and made durable, but not installed.
+///
+/// One that is dropped leaves nothing behind.
+#[must_use = "install it"]
+pub struct Snapshot {
+    info: StreamInfo,
+    header: SnapshotHeader,
+    sealed: SealedStream,
+    temp: Temp,
+}
+
+/// Reads the snapshot: the plaintext, from any position of it.
+pub type SnapshotReader = StreamReader<SnapshotFile>;
+
+/// The file of a snapshot, its header coming from elsewhere.
+pub struct SnapshotFile {
+    file: Arc<dyn File>,
+    header: SnapshotHeader,
+    position: u64,
+}
+
+/// A file that goes if nobody keeps it.
+struct Temp {
+    store: Store,
+    path: PathBuf,
+    keep: bool,
+}
+
+impl Store {
+    /// Begins a snapshot. Where the log stands at its end is said only in
+    /// [`SnapshotWriter::finish`].
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`], [`Error::Random`], [`Error::Poisoned`].
+    pub fn write_snapshot(&self) -> Result<SnapshotWriter> {
+        self.inner.intact()?;
+        let path = self.inner.temp();
+        let file =
+            self.inner.fs.create_new(&path).map_err(|e| Error::io("create", &path, e))?.into();
+        let temp = Temp { store: self.clone(), path, keep: false };
+        let file = SnapshotFile::new(file, Box::new([0; STREAM_HEADER_LEN]));
+        let stream = Some(self.inner.streams.create(&self.inner.stream, file)?);
+        Ok(SnapshotWriter { stream, temp })
+    }
+
+    /// Makes a snapshot the store's, in place of the one before, together with `change`: for one
+    /// that was received that is a purge up to where it stands. Durable when it returns.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::apply`]; [`Misuse::State`] for a snapshot of another store.
+    pub fn install(&self, mut snapshot: Snapshot, change: Change) -> Result<()> {
+        if !Arc::ptr_eq(&self.inner, &snapshot.temp.store.inner) {
+            return Err(Misuse::State("a snapshot of another store").into());
+        }
+        let id = snapshot.info.id;
+        let installed = Installed { id, at: snapshot.info.at, header: snapshot.header.clone() };
+        let before = self.inner.writer().state.snapshot;
+        // Also if the write fails the log may name it.
+        snapshot.temp.keep = true;
+        let pending = self.write_with(change, Some(installed)).inspect_err(|error| {
+            snapshot.temp.keep = !matches!(error, Error::Misuse(_));
+        })?;
+        pending.wait()?;
+        snapshot.sealed.durable();
+        match before {
+            Some(old) if old != id => {
+                fs::remove_if_there(&*self.inner.fs, &self.inner.snapshot_path(old))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The snapshot that is installed; `None` if there is none. It can be read on when it is
+    /// replaced.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Missing`], [`Error::Damaged`], [`Error::Unauthentic`], [`Error::UnknownDek`],
+    /// [`Error::Io`].
+    pub fn snapshot(&self) -> Result<Option<SnapshotReader>> {
+        let writer = self.inner.writer();
+        let (Some(id), at) = (writer.state.snapshot, writer.extra.snapshot_at) else {
+            return Ok(None);
+        };
+        let header = writer.snapshot.clone();
+        let header = header.ok_or_else(|| Error::damaged("a snapshot without its header"))?;
+        let path = self.inner.snapshot_path(id);
+        let file = self.inner.fs.open_read(&path).map_err(|e| Error::io("open", &path, e))?;
+        drop(writer);
+        let reader = self.inner.open_snapshot(file.into(), header).map_err(|e| e.in_file(&path))?;
+        let found = reader.info();
+        if found.id != id {
+            let (found, expected) = (found.at.index, at.index);
+            return Err(Error::RolledBack { what: "snapshot", found, expected });
+        }
+        Ok(Some(reader))
+    }
+
+    pub(super) fn check_snapshot(&self, whole: bool) -> Result<()> {
+        match self.snapshot()? {
+            Some(mut reader) if whole => reader.verify(),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl SnapshotWriter {
+    /// Ends the snapshot, reads it back, and makes its file durable. `at` is the last entry that it
+    /// covers, `meta` up to 3985 bytes of the caller's.
+    ///
+    /// # Errors
+    ///
+    /// As [`StreamWriter::finish`]; [`Error::Unauthentic`] if it does not read back; [`Error::Io`].
+    pub fn finish(mut self, at: LogId, meta: &[u8]) -> Result<Snapshot> {
+        let inner = Arc::clone(&self.temp.store.inner);
+        let stream = self.stream.take().ok_or(Misuse::State("a snapshot that has ended"))?;
+        let (file, sealed) = stream.finish(at, meta)?;
+        let SnapshotFile { file, header, .. } = file;
+        file.sync().map_err(|e| Error::io("sync", &self.temp.path, e))?;
+        let mut reader = inner.open_snapshot(file, header.clone())?;
+        reader.verify()?;
+        let info = reader.info().clone();
+        let path = inner.snapshot_path(info.id);
+        inner.fs.rename(&self.temp.path, &path).map_err(|e| Error::io("rename", &path, e))?;
+        self.temp.path = path;
+        inner.sync_dir()?;
+        Ok(Snapshot { info, header, sealed, temp: self.temp })
+    }
+
+    fn stream(&mut self) -> io::Result<&mut StreamWriter<SnapshotFile>> {
+        self.stream.as_mut().ok_or_else(|| io::Error::other("a snapshot that has ended"))
+    }
+}
+
+impl Snapshot {
+    /// What its header tells.
+    #[must_use]
+    pub const fn info(&self) -> &StreamInfo {
+        &self.info
+    }
+
+    /// Reads it, before it is installed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::snapshot`].
+    pub fn reader(&self) -> Result<SnapshotReader> {
+        let inner = &self.temp.store.inner;
+        let path = &self.temp.path;
+        let file = inner.fs.open_read(path).map_err(|e| Error::io("open", path, e))?;
+        inner.open_snapshot(file.into(), self.header.clone())
+    }
+}
+
+impl Inner {
+    pub(super) fn snapshot_path(&self, id: StreamId) -> PathBuf {
+        self.dir.join(format!("{id}.snap"))
+    }
+
+    fn open_snapshot(&self, file: Arc<dyn File>, header: SnapshotHeader) -> Result<SnapshotReader> {
+        self.streams.open(&self.stream, SnapshotFile::new(file, header))
+    }
+}
+
+impl SnapshotFile {
+    const fn new(file: Arc<dyn File>, header: SnapshotHeader) -> Self {
+        Self { file, header, position: 0 }
+    }
+
+    /// Where in the header the position is.
+    fn in_header(&self) -> Option<usize> {
+        usize::try_from(self.position).ok().filter(|at| *at < STREAM_HEADER_LEN)
+    }
+
+    fn advance(&mut self, count: usize) -> io::Result<usize> {
+        let more = u64::try_from(count).map_err(io::Error::other)?;
+        self.position = self.position.checked_add(more).ok_or(io::ErrorKind::FileTooLarge)?;
+        Ok(count)
+    }
+}
+
+impl Read for SnapshotFile {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let count = match self.in_header() {
+            Some(at) => {
+                let rest = self.header.get(at..).unwrap_or_default();
+                let count = rest.len().min(out.len());
+                for (to, from) in out.iter_mut().zip(rest) {
+                    *to = *from;
+                }
+                count
+            }
+            None => self.file.read_at(out, self.position)?,
+        };
+        self.advance(count)
+    }
+}
+
+impl Write for SnapshotFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = match self.in_header() {
+            Some(at) => {
+                let rest = self.header.get_mut(at..).unwrap_or_default();
+                let count = rest.len().min(bytes.len());
+                for (to, from) in rest.iter_mut().zip(bytes) {
+                    *to = *from;
+                }
+                count
+            }
+            None => {
+                self.file.write_all_at(bytes, self.position)?;
+                bytes.len()
+            }
+        };
+        self.advance(count)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Seek for SnapshotFile {
+    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
+        let position = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::End(offset) => self.file.len()?.max(HEADER).checked_add_signed(offset),
+            SeekFrom::Current(offset) => self.position.checked_add_signed(offset),
+        };
+        self.position = position.ok_or(io::ErrorKind::InvalidInput)?;
+        Ok(self.position)
+    }
+}
+
+impl Write for SnapshotWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.stream()?.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.stream()?.flush()
+    }
+}
+
+impl Drop for Temp {
+    fn drop(&mut self) {
+        if !self.keep {
+            // If this fails, the next opening removes it.
+            let _ = self.store.inner.fs.remove(&self.path);
+        }
+    }
+}
+
+impl fmt::Debug for SnapshotWriter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SnapshotWriter").field("file", &self.temp.path).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Snapshot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshot").field("info", &self.info).finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for SnapshotFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SnapshotFile").field("position", &self.position).finish_non_exhaustive()
+    }
+}

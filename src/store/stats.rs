@@ -1,0 +1,66 @@
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::error::{Error, ErrorKind};
+use crate::key::DekId;
+
+/// What a store did since it was opened.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct Stats {
+    /// For each DEK, what was sealed and opened under it.
+    pub deks: BTreeMap<DekId, DekStats>,
+    /// How often the log was made durable.
+    pub fsyncs: u64,
+    /// How many changes were written.
+    pub changes: u64,
+    /// Segments that a rotation wrote anew.
+    pub segments_resealed: u64,
+    /// Bytes of records that a rotation sealed again.
+    pub bytes_resealed: u64,
+    /// Failed calls by kind.
+    pub failures: BTreeMap<ErrorKind, u64>,
+}
+
+/// What was done under one DEK. Bytes are those of the sealed records.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct DekStats {
+    /// Records sealed.
+    pub records_sealed: u64,
+    /// Their bytes.
+    pub bytes_sealed: u64,
+    /// Records opened.
+    pub records_opened: u64,
+    /// Their bytes.
+    pub bytes_opened: u64,
+}
+
+/// The counters behind [`Stats`], taken once a batch.
+#[derive(Debug, Default)]
+pub(super) struct Counters(Mutex<Stats>);
+
+impl Counters {
+    pub(super) fn add(&self) -> MutexGuard<'_, Stats> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Counts a failure.
+    pub(super) fn failed(&self, error: &Error) {
+        *self.add().failures.entry(error.kind()).or_default() += 1;
+    }
+}
+
+impl Stats {
+    pub(super) fn sealed(&mut self, dek: DekId, records: u64, bytes: u64) {
+        let stats = self.deks.entry(dek).or_default();
+        stats.records_sealed += records;
+        stats.bytes_sealed += bytes;
+    }
+
+    pub(super) fn opened(&mut self, dek: DekId, bytes: u64) {
+        let stats = self.deks.entry(dek).or_default();
+        stats.records_opened += 1;
+        stats.bytes_opened += bytes;
+    }
+}

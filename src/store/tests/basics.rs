@@ -1,0 +1,213 @@
+use std::thread;
+
+use super::*;
+
+#[test]
+fn what_is_appended_is_there_after_a_restart() {
+    let (disk, keyring, store) = fresh();
+    for n in 0..30 {
+        store.apply(entries(n * 3 + 1..=n * 3 + 3, 1)).unwrap();
+    }
+    let mut change = Change::new();
+    change.vote(b"for m2").committed(id(80, 1)).put_meta("members", b"m1,m2");
+    store.apply(change).unwrap();
+    assert!(segments(&disk).len() > 3, "cut into segments");
+    let check = |store: &Store| {
+        assert_eq!(all(store).unwrap(), ids(1..=90, 1));
+        let state = store.state();
+        assert_eq!((state.last, state.committed), (id(90, 1), id(80, 1)));
+        assert_eq!(state.vote, b"for m2");
+        assert_eq!(store.meta("members").unwrap().expose(), b"m1,m2");
+        assert_eq!(store.entry(17).unwrap().unwrap().1.expose(), payload(17, 1));
+        assert!(store.entry(91).unwrap().is_none());
+        assert!(store.entry(0).unwrap().is_none());
+    };
+    check(&store);
+    drop((store, keyring));
+    let (keyring, store) = reopen(&disk).unwrap();
+    check(&store);
+    drop((store, keyring));
+    let keyring = open_keyring(&disk).unwrap();
+    let mut told = Vec::new();
+    let options = options().verify(|progress| told.push((progress.entries, progress.of)));
+    check(&Store::open(place(&disk), &keyring, options).unwrap());
+    assert_eq!(told, [(90, 90)]);
+}
+
+#[test]
+fn entries_are_replaced_after_a_truncation() {
+    let (disk, keyring, store) = fresh();
+    store.apply(entries(1..=20, 1)).unwrap();
+    store.apply(entries(21..=30, 1)).unwrap();
+    let mut change = entries(15..=17, 2);
+    change.truncate(15);
+    store.apply(change).unwrap();
+    let expected: Vec<LogId> = ids(1..=14, 1).into_iter().chain(ids(15..=17, 2)).collect();
+    assert_eq!(all(&store).unwrap(), expected);
+    let mut change = Change::new();
+    change.truncate(16);
+    store.apply(change).unwrap();
+    drop((store, keyring));
+    let (_keyring, store) = reopen(&disk).unwrap();
+    assert_eq!(all(&store).unwrap(), expected[..15]);
+    assert_eq!(store.state().last, id(15, 2));
+    store.apply(entries(16..=16, 3)).unwrap();
+    assert_eq!(store.id_at(16), Some(id(16, 3)));
+}
+
+#[test]
+fn a_purge_drops_whole_segments() {
+    let (disk, keyring, store) = fresh();
+    for n in 1..=60 {
+        store.apply(entries(n..=n, 1)).unwrap();
+    }
+    let before = segments(&disk);
+    let mut change = Change::new();
+    change.purge(id(50, 1));
+    store.apply(change).unwrap();
+    assert!(segments(&disk).len() + 3 < before.len());
+    assert_eq!(all(&store).unwrap(), ids(51..=60, 1));
+    let mut change = Change::new();
+    change.purge(id(100, 4));
+    store.apply(change).unwrap();
+    assert_eq!(segments(&disk).len(), 1);
+    assert_eq!(store.state().last, id(100, 4));
+    store.apply(entries(101..=103, 5)).unwrap();
+    drop((store, keyring));
+    let (_keyring, store) = reopen(&disk).unwrap();
+    assert_eq!(all(&store).unwrap(), ids(101..=103, 5));
+    assert_eq!(store.state().purged, id(100, 4));
+}
+
+#[test]
+fn what_does_not_fit_the_log_changes_nothing() {
+    let (disk, _keyring, store) = fresh();
+    store.apply(entries(1..=5, 1)).unwrap();
+    let mut change = Change::new();
+    change.purge(id(2, 1));
+    store.apply(change).unwrap();
+    let before = (store.state(), disk.operations());
+    let mut truncated = Change::new();
+    truncated.truncate(2);
+    let mut voted = Change::new();
+    voted.vote(&[0; 4001]);
+    let mut dropping = entries(6..=6, 2);
+    dropping.purge(id(9, 2));
+    for change in [entries(7..=7, 1), entries(5..=5, 1), truncated, voted, dropping] {
+        let shown = format!("{change:?}");
+        let error = store.apply(change).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Misuse, "{shown}");
+        assert_eq!((store.state(), disk.operations()), before, "{shown}");
+    }
+    let mut change = Change::new();
+    assert!(change.push(LogId::START, |_| {}).is_err());
+    change.push(id(6, 1), |_| {}).unwrap();
+    assert!(matches!(
+        change.push(id(8, 1), |_| {}),
+        Err(Error::Misuse(Misuse::NotIncreasing { index: 8, after: 6 }))
+    ));
+    store.apply(change).unwrap();
+    assert_eq!(store.entry(6).unwrap().unwrap().1.expose(), b"");
+}
+
+#[test]
+fn keys_without_a_log_and_a_log_without_keys_are_refused() {
+    let (disk, keyring, store) = fresh();
+    let exists = Store::create(place(&disk), &keyring, options());
+    assert!(matches!(exists, Err(Error::Busy(_))));
+    drop(store);
+    let exists = Store::create(place(&disk), &keyring, options());
+    assert!(matches!(exists, Err(Error::Exists(_))));
+    let elsewhere = Location::on(Arc::new(disk.clone()), "/keys");
+    assert!(matches!(Store::open(elsewhere, &keyring, options()), Err(Error::Missing(_))));
+    drop(keyring);
+    let protector = Protector::unlock_key(&unlock_key());
+    let other = Location::on(Arc::new(disk.clone()), "/other");
+    let other = Keyring::create(other, &me("m1"), protector, &[]).unwrap();
+    assert!(matches!(Store::open(place(&disk), &other, options()), Err(Error::UnknownDek(_))));
+}
+
+#[test]
+fn several_writers_share_fsyncs_and_readers_see_what_is_written() {
+    let (disk, keyring, store) = fresh();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..50 {
+                    // The vote is anybody's.
+                    let mut change = Change::new();
+                    change.vote(b"x");
+                    store.apply(change).unwrap();
+                }
+            });
+        }
+        scope.spawn(|| {
+            for n in 1..=100 {
+                let pending = store.write(entries(n..=n, 1)).unwrap();
+                assert_eq!(store.id_at(n), Some(id(n, 1)));
+                assert_eq!(*all(&store).unwrap().last().unwrap(), id(n, 1));
+                pending.wait().unwrap();
+            }
+        });
+    });
+    let stats = store.stats();
+    assert_eq!(stats.changes, 300);
+    assert!(stats.fsyncs <= 300 && stats.fsyncs > 0);
+    let dek = keyring.status().deks[0].id;
+    assert_eq!(stats.deks[&dek].records_sealed, 100);
+    drop((store, keyring));
+    let (_keyring, store) = reopen(&disk).unwrap();
+    assert_eq!(all(&store).unwrap(), ids(1..=100, 1));
+    assert_eq!(store.state().sequence, 301);
+}
+
+#[test]
+fn a_snapshot_replaces_the_one_before() {
+    let (disk, keyring, store) = fresh();
+    store.apply(entries(1..=10, 1)).unwrap();
+    let content = vec![7; 200_000];
+    let first = take_snapshot(&store, id(8, 1), b"the first");
+    store.install(first, Change::new()).unwrap();
+    let second = take_snapshot(&store, id(20, 2), &content);
+    assert_eq!(read_snapshot(&store).unwrap().unwrap().1, b"the first");
+    let mut change = Change::new();
+    change.purge(id(20, 2));
+    store.install(second, change).unwrap();
+    drop(take_snapshot(&store, id(30, 2), b"never installed"));
+    let files = |disk: &SimFs| {
+        let paths = disk.paths().into_iter();
+        paths.filter(|path| path.extension().is_some_and(|e| e == "snap" || e == "tmp")).count()
+    };
+    assert_eq!(files(&disk), 1);
+    for n in 0..20 {
+        store.apply(entries(21 + n * 3..24 + n * 3, 2)).unwrap();
+    }
+    drop((store, keyring));
+    let (_keyring, store) = reopen(&disk).unwrap();
+    assert_eq!(read_snapshot(&store).unwrap(), Some((id(20, 2), content)));
+    assert_eq!(store.state().purged, id(20, 2));
+    assert_eq!(files(&disk), 1);
+}
+
+#[test]
+fn it_works_on_the_real_file_system() {
+    let dir = tempfile::tempdir().unwrap();
+    let protector = Protector::unlock_key(&unlock_key());
+    let keyring = Keyring::create(dir.path().join("keys"), &me("m1"), protector, &[]).unwrap();
+    let raft = dir.path().join("raft");
+    let store = Store::create(&raft, &keyring, options()).unwrap();
+    for n in 1..=40 {
+        store.apply(entries(n..=n, 1)).unwrap();
+    }
+    store.install(take_snapshot(&store, id(9, 1), b"state"), Change::new()).unwrap();
+    let mut change = Change::new();
+    change.purge(id(9, 1));
+    store.apply(change).unwrap();
+    keyring.rotate_dek(Reason::Requested).unwrap();
+    rotate(&store);
+    assert_eq!(keyring.status().deks.len(), 1);
+    drop(store);
+    let store = Store::open(&raft, &keyring, options().verify(|_| {})).unwrap();
+    assert_eq!(all(&store).unwrap(), ids(10..=40, 1));
+    assert_eq!(read_snapshot(&store).unwrap().unwrap().1, b"state");
+}

@@ -1,0 +1,314 @@
+//! Changes: planned, sealed, written in one write, made durable by an fsync that others may share.
+
+use std::sync::Arc;
+
+use super::change::Change;
+use super::format::{
+    self, Extra, META, Meta, RECORD, SNAPSHOT, STATE, SnapshotHeader, meta_row, record_head,
+};
+use super::index::Slot;
+use super::witness::Witness;
+use super::{Inner, Store};
+use crate::error::{Error, Misuse, Result};
+use crate::seal::{InFlight, LogId, SealedCell, State, StreamId, Streams};
+use crate::secret::SecretBytes;
+use crate::wal::{Appender, Frames};
+
+const META_TABLE: &str = "nodeseal/meta";
+/// Largest sum of all metadata, in bytes.
+const MAX_META: usize = 1 << 20;
+
+/// What the writer knows.
+pub(super) struct Writer {
+    pub(super) out: Appender,
+    /// The last segment: its number in the index, and in its name.
+    pub(super) segment: u32,
+    pub(super) named: u64,
+    pub(super) state: State,
+    pub(super) extra: Extra,
+    pub(super) meta: Meta,
+    pub(super) snapshot: Option<SnapshotHeader>,
+    /// Holds the DEKs of what is written and not yet durable.
+    pub(super) in_flight: Vec<InFlight>,
+    /// Up to which sequence changes are durable.
+    pub(super) durable: u64,
+    /// Memory to use again.
+    pub(super) spare: Vec<u8>,
+}
+
+/// What has been made durable.
+pub(super) struct Synced {
+    pub(super) sequence: u64,
+    pub(super) witness: Witness,
+}
+
+/// A snapshot on its way in.
+pub(super) struct Installed {
+    pub(super) id: StreamId,
+    pub(super) at: LogId,
+    pub(super) header: SnapshotHeader,
+}
+
+/// A change that is written and can be read, but is not durable.
+#[derive(Debug)]
+#[must_use = "wait until it is durable before it is acknowledged"]
+pub struct Pending {
+    store: Store,
+    sequence: u64,
+}
+
+impl Pending {
+    /// Waits until the change is durable. Several that wait share one fsync.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] if the fsync failed, [`Error::Poisoned`] if an earlier write did. Whether the
+    /// change will be there when the store is opened anew is unknown then.
+    pub fn wait(self) -> Result<()> {
+        self.store.inner.sync(self.sequence).inspect_err(|e| self.store.inner.stats.failed(e))
+    }
+}
+
+impl Store {
+    /// Makes a change, and returns once it is durable: one write, one fsync, which it may share
+    /// with others.
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse`] if it does not fit the log: nothing was changed then. [`Error::Io`],
+    /// [`Error::Poisoned`]: as [`Pending::wait`].
+    pub fn apply(&self, change: Change) -> Result<()> {
+        self.write(change)?.wait()
+    }
+
+    /// Writes a change and returns before it is durable. What it adds can be read at once.
+    ///
+    /// # Errors
+    ///
+    /// As [`Store::apply`].
+    pub fn write(&self, change: Change) -> Result<Pending> {
+        self.write_with(change, None)
+    }
+
+    pub(super) fn write_with(
+        &self,
+        change: Change,
+        snapshot: Option<Installed>,
+    ) -> Result<Pending> {
+        let written = self.inner.write(change, snapshot);
+        let sequence = written.inspect_err(|e| self.inner.stats.failed(e))?;
+        Ok(Pending { store: self.clone(), sequence })
+    }
+}
+
+impl Inner {
+    fn write(&self, mut change: Change, snapshot: Option<Installed>) -> Result<u64> {
+        let mut guard = self.writer();
+        let writer = &mut *guard;
+        self.intact()?;
+        let (after, mut next) = change.plan(&writer.state, &self.index())?;
+        next.sequence =
+            writer.state.sequence.checked_add(1).ok_or(Misuse::OutOfBounds("sequence"))?;
+        let mut extra = writer.extra;
+        let meta = changed_meta(&writer.meta, &mut change)?;
+        if meta.is_some() {
+            extra.meta = next.sequence;
+        }
+        if let Some(installed) = &snapshot {
+            (next.snapshot, extra.snapshot_at) = (Some(installed.id), installed.at);
+        }
+        if writer.out.end() >= self.segment_size {
+            let cut = self.cut(writer);
+            self.or_poison(cut)?;
+        }
+
+        // All that is sealed, before a byte is written.
+        let sealed = self.seal_entries(after, &mut change)?;
+        let mut frames = Frames::reuse(core::mem::take(&mut writer.spare), writer.out.chain());
+        frames.reserve(change.buffer.len() + change.entries.len() * 64 + 1024);
+        let mut slots = Vec::with_capacity(change.entries.len());
+        let mut prev = after.era;
+        for (id, range) in &change.entries {
+            let record = change.buffer.expose().get(range.clone()).unwrap_or_default();
+            let frame = frames.put(RECORD, &[&record_head(*id, prev), record])?;
+            slots.push((id.index, writer.slot(*id, frame.start, frame.len())?));
+            prev = id.era;
+        }
+        let header = snapshot.as_ref().map(|installed| Streams::dek_of(&installed.header[..]));
+        let header_dek = header.transpose()?;
+        let mut cells = Vec::new();
+        if let Some(meta) = &meta {
+            cells.push(self.put_meta(&mut frames, meta, extra.meta)?);
+        }
+        if let Some(installed) = &snapshot {
+            frames.put(SNAPSHOT, &[&installed.header[..]])?;
+        }
+        cells.push(self.put_state(&mut frames, &next, &extra, writer.durable)?);
+
+        let written = writer.out.append(&frames, self.segment_size);
+        self.or_poison(written)?;
+        writer.spare = frames.into_bytes();
+        // Sealed in place: no longer secret.
+        change.buffer.cut_sealed(0);
+
+        let mut index = self.index_mut();
+        if let Some(from) = change.truncate {
+            index.truncate(from);
+        }
+        for (at, slot) in slots {
+            index.push(at, slot);
+        }
+        index.purged = next.purged;
+        if next.last == next.purged {
+            index.truncate(0);
+        } else if next.purged != LogId::START {
+            index.drop_before(next.purged.index.saturating_add(1));
+        }
+        if let Some(segment) = index.segments.get_mut(&writer.segment) {
+            let named = sealed.iter().chain(cells.iter().map(SealedCell::in_flight));
+            named.for_each(|held| segment.name_dek(held.dek()));
+            header_dek.into_iter().for_each(|dek| segment.name_dek(dek));
+        }
+        drop(index);
+
+        let mut stats = self.stats.add();
+        stats.changes += 1;
+        if let Some(sealed) = &sealed {
+            let count = u64::try_from(change.entries.len()).unwrap_or(u64::MAX);
+            let bytes = change.entries.iter().map(|(_, range)| range.len()).sum::<usize>();
+            stats.sealed(sealed.dek(), count, u64::try_from(bytes).unwrap_or(u64::MAX));
+        }
+        drop(stats);
+        writer.in_flight.extend(sealed);
+        writer.in_flight.extend(cells.into_iter().map(SealedCell::into_in_flight));
+        (writer.state, writer.extra) = (next, extra);
+        if let Some(meta) = meta {
+            writer.meta = meta;
+        }
+        if let Some(installed) = snapshot {
+            writer.snapshot = Some(installed.header);
+        }
+        Ok(writer.state.sequence)
+    }
+
+    fn seal_entries(&self, after: LogId, change: &mut Change) -> Result<Option<InFlight>> {
+        if change.entries.is_empty() {
+            return Ok(None);
+        }
+        let mut rest = change.buffer.expose_mut();
+        let mut records = Vec::with_capacity(change.entries.len());
+        for (id, range) in &change.entries {
+            let (record, later) = rest.split_at_mut_checked(range.len()).ok_or(Misuse::Buffer)?;
+            records.push((*id, record));
+            rest = later;
+        }
+        self.log.seal_batch(after, &mut records).map(Some)
+    }
+
+    pub(super) fn put_meta(
+        &self,
+        frames: &mut Frames,
+        meta: &Meta,
+        sequence: u64,
+    ) -> Result<SealedCell> {
+        let plain = format::encode_meta(meta)?;
+        let row = meta_row(&self.name, sequence);
+        let cell = self.cells.seal_any(META_TABLE, &row, plain.expose())?;
+        frames.put(META, &[&sequence.to_le_bytes(), cell.bytes()])?;
+        Ok(cell)
+    }
+
+    pub(super) fn open_meta(&self, sequence: u64, sealed: &[u8]) -> Result<Meta> {
+        let row = meta_row(&self.name, sequence);
+        format::decode_meta(self.cells.open_any(META_TABLE, &row, sealed)?.expose())
+    }
+
+    pub(super) fn put_state(
+        &self,
+        frames: &mut Frames,
+        state: &State,
+        extra: &Extra,
+        durable: u64,
+    ) -> Result<SealedCell> {
+        let cell = self.cells.seal_state(&self.name, &format::with_extra(state, extra))?;
+        let (sequence, durable) = (state.sequence.to_le_bytes(), durable.to_le_bytes());
+        frames.put(STATE, &[&sequence, &durable, cell.bytes()])?;
+        Ok(cell)
+    }
+
+    /// Makes everything up to `sequence` durable, and what else is written already.
+    pub(super) fn sync(&self, sequence: u64) -> Result<()> {
+        let mut synced = self.synced();
+        self.intact()?;
+        if synced.sequence >= sequence {
+            return Ok(());
+        }
+        let synced_now = self.sync_all(&mut synced);
+        self.or_poison(synced_now)
+    }
+
+    fn sync_all(&self, synced: &mut Synced) -> Result<()> {
+        let (file, path, sequence, in_flight, segment) = {
+            let mut writer = self.writer();
+            let in_flight = core::mem::take(&mut writer.in_flight);
+            let file = Arc::clone(writer.out.file());
+            let path = writer.out.path().to_owned();
+            (file, path, writer.state.sequence, in_flight, writer.segment)
+        };
+        // Before the fsync: what is removed must be free of entries in a state that is durable.
+        let dead: Vec<u32> = {
+            let index = self.index();
+            let dead = index.segments.range(..segment).filter(|(_, entry)| entry.live == 0);
+            dead.map(|(id, _)| *id).collect()
+        };
+        // The writer may go on meanwhile.
+        file.sync_data().map_err(|e| Error::io("sync", &path, e))?;
+        in_flight.into_iter().for_each(InFlight::durable);
+        synced.sequence = sequence;
+        synced.witness.write(&self.cells, &self.name, sequence)?;
+        self.stats.add().fsyncs += 1;
+        let mut writer = self.writer();
+        writer.durable = writer.durable.max(sequence);
+        if !dead.is_empty() {
+            self.drop_segments(&dead)?;
+        }
+        Ok(())
+    }
+}
+
+impl Writer {
+    /// Where a frame will stand that begins `start` bytes behind the end.
+    fn slot(&self, id: LogId, start: usize, len: usize) -> Result<Slot> {
+        let too_large = || Error::from(Misuse::OutOfBounds("a segment"));
+        let start = u64::try_from(start).map_err(|_| too_large())?;
+        let place = self.out.end().checked_add(start).ok_or_else(too_large)? / 8;
+        Ok(Slot {
+            era: id.era.get(),
+            segment: self.segment,
+            place: u32::try_from(place).map_err(|_| too_large())?,
+            len: u32::try_from(len).map_err(|_| too_large())?,
+        })
+    }
+}
+
+/// The metadata after `change`, if it changes it.
+fn changed_meta(meta: &Meta, change: &mut Change) -> Result<Option<Meta>> {
+    if change.meta.is_empty() {
+        return Ok(None);
+    }
+    let mut next = meta.clone();
+    for (name, value) in change.meta.drain(..) {
+        match value {
+            Some(value) => next.insert(name, Arc::new(value)),
+            None => next.remove(&name),
+        };
+    }
+    let sum = next
+        .iter()
+        .map(|(name, value): (&String, &Arc<SecretBytes>)| name.len() + value.len())
+        .sum();
+    if sum > MAX_META {
+        return Err(Error::too_large("metadata", sum, MAX_META));
+    }
+    Ok(Some(next))
+}
