@@ -93,6 +93,7 @@ fn native(dir: &Path) -> Result<()> {
     let refused = matches!(refused, Err(Error::RolledBack { what: "log", .. }));
     fact!(refused, "a log that was put back is refused");
     put(&segment, &newer)?;
+    moved(&keyring)?;
 
     println!("Another unlock key");
     let store = Store::open(&raft, &keyring, Options::new("raft"))?;
@@ -133,6 +134,22 @@ fn native(dir: &Path) -> Result<()> {
     let gone = keyring.status().deks.iter().all(|dek| !old.contains(&dek.id));
     fact!(gone, "they are gone from the key file");
     fact!(read(&store)?.len() == next - 1, "all {} entries open", next - 1);
+    Ok(())
+}
+
+/// Records under their own checks alone, without the store's.
+fn moved(keyring: &Keyring) -> Result<()> {
+    let (log, term) = (keyring.log("records")?, Era::term(1));
+    let mut seventh = [&[0; RECORD_OVERHEAD], PAYLOAD.as_bytes()].concat();
+    let mut eighth = seventh.clone();
+    log.seal_in_place(LogId::new(7, term), term, &mut seventh)?.durable();
+    log.seal_in_place(LogId::new(8, term), term, &mut eighth)?.durable();
+    let moved = log.open_in_place(LogId::new(9, term), term, &mut seventh);
+    fact!(matches!(moved, Err(Error::Unauthentic)), "a record moved to another index is refused");
+    let replaced = log.open_in_place(LogId::new(7, term), term, &mut eighth);
+    fact!(matches!(replaced, Err(Error::Unauthentic)), "a record in another's place is refused");
+    let opened = log.open_in_place(LogId::new(7, term), term, &mut seventh)?;
+    fact!(*opened == *PAYLOAD.as_bytes(), "in its own place it opens");
     Ok(())
 }
 
