@@ -3,11 +3,12 @@
 //! A node's data encryption keys (DEKs) stand in a key file, wrapped for the cluster's unlock key;
 //! its raft log, snapshots and votes are sealed under them. Linked in, no socket, no `async`.
 //!
-//! The paved path stands at the root: make or open a [`Keyring`], take a [`seal::Log`] from it,
-//! seal batches, open records. The rest is in its module:
+//! The paved path stands at the root: make or open a [`Keyring`], and with it a [`Store`], or, with
+//! storage of your own, take a [`seal::Log`] from it. The rest is in its module:
 //!
 //! - [`keyring`]: the key file, its slots, lock states, rotation, the sweep.
 //! - [`seal`]: records, batches, streams, cells; their formats.
+//! - [`store`]: a durable sealed log on segment files, for any raft engine or none.
 //! - [`key`]: unlock key, lock record, ids, the rotation's words.
 //! - [`secret`]: memory that is wiped.
 //! - [`fs`]: the seam for files, and a file system that fails on demand for tests.
