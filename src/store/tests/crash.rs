@@ -169,6 +169,37 @@ fn nothing_acknowledged_is_lost_whatever_fails() {
 }
 
 #[test]
+fn a_creation_that_was_cut_short_can_be_begun_again() {
+    let base = SimFs::new();
+    drop(new_keyring(&base));
+    let create = |disk: &SimFs| -> Result<Store> {
+        Store::create(place(disk), &open_keyring(disk)?, options())
+    };
+    let mut cut = 0;
+    loop {
+        let disk = base.after_kill();
+        let keyring = open_keyring(&disk).unwrap();
+        disk.cut_at(cut);
+        let created = Store::create(place(&disk), &keyring, options()).map(drop);
+        drop(keyring);
+        for (what, up) in power_cuts(&disk) {
+            match reopen(&up) {
+                Ok((_, store)) => assert_eq!(all(&store).unwrap(), [], "{cut}, {what}"),
+                Err(Error::Missing(_)) if created.is_err() => drop(create(&up).unwrap()),
+                Err(error) => panic!("{cut}, {what}: {error}"),
+            }
+            let (_, store) = reopen(&up).unwrap();
+            store.apply(entries(1..=2, 1)).unwrap();
+        }
+        if created.is_ok() {
+            break;
+        }
+        cut += 1;
+    }
+    assert!(cut > 10, "only {cut} operations");
+}
+
+#[test]
 fn every_step_of_a_rotation_can_be_its_last() {
     let (disk, keyring, store) = fresh();
     for n in 0..3 {
