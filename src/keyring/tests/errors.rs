@@ -205,18 +205,19 @@ fn a_destroyed_key_file_is_gone_for_every_handle() {
 #[test]
 fn unlocks_are_reported_before_they_happen() {
     use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
 
     use crate::audit::{Action, Event, Sink};
 
     #[derive(Default)]
     struct Events {
         seen: Mutex<Vec<Event>>,
-        full: Mutex<bool>,
+        full: AtomicBool,
     }
     impl Sink for Events {
         fn record(&self, event: &Event) -> Result<()> {
-            self.seen.lock().unwrap().push(event.clone());
-            if *self.full.lock().unwrap() { Err(Error::Poisoned) } else { Ok(()) }
+            self.seen.lock().map_err(|_| Error::Poisoned)?.push(event.clone());
+            if self.full.load(Ordering::Relaxed) { Err(Error::Poisoned) } else { Ok(()) }
         }
     }
 
@@ -230,10 +231,10 @@ fn unlocks_are_reported_before_they_happen() {
     };
     let sink = Arc::new(Events::default());
     let failed = locked.audited(Arc::clone(&sink) as Arc<dyn Sink>).unlock(&other).unwrap_err();
-    *sink.full.lock().unwrap() = true;
+    sink.full.store(true, Ordering::Relaxed);
     let unrecorded = failed.locked.unlock(&key).unwrap_err();
     assert!(matches!(unrecorded.error, Error::Poisoned));
-    *sink.full.lock().unwrap() = false;
+    sink.full.store(false, Ordering::Relaxed);
     assert!(unrecorded.locked.unlock(&key).is_ok());
 
     let seen = sink.seen.lock().unwrap();
