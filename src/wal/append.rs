@@ -79,7 +79,7 @@ impl Frames {
     }
 
     /// The bytes.
-    #[cfg(test)]
+    #[cfg(any(feature = "swarm", test))]
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
