@@ -14,10 +14,11 @@
 //! - [`grant`]: ids, references to secrets, and what a node is given.
 //! - [`audit`]: events for whoever accounts for secrets and keys.
 //! - [`fs`]: the seam for files, and a file system that fails on demand for tests.
+//! - `cluster` (feature): secrets as objects of a cluster, a deterministic state machine.
 //! - `swarm` (feature): Docker Swarm's state, read.
 //! - [`hazmat`]: the raw box. Not needed on the paved path.
 //!
-//! Features: `swarm`; `serde`, `Serialize` for types of public facts. A feature adds API and
+//! Features: `cluster`; `swarm`; `serde`, `Serialize` for types of public facts. A feature adds API and
 //! changes no behaviour.
 //!
 //! # Security
@@ -35,6 +36,8 @@
 
 pub mod audit;
 mod calendar;
+#[cfg(feature = "cluster")]
+pub mod cluster;
 mod crypto;
 mod error;
 pub mod fs;
