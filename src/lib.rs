@@ -34,6 +34,15 @@
 //! | `crypto::kernel::memory` | loads and stores of vectors | their intrinsics take raw pointers |
 //! | `crypto::kernel::vector` | calls of functions that need processor features | they are unsafe to call where the features are missing |
 
+#![cfg_attr(
+    feature = "swarm",
+    allow(dead_code, unused_imports, reason = "what writes Swarm's state is on its way")
+)]
+
+/// Tests share helpers with those that use the crate from outside.
+#[cfg(test)]
+extern crate self as nodeseal;
+
 pub mod audit;
 mod calendar;
 mod crypto;

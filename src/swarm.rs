@@ -22,10 +22,12 @@
 //! # Ok::<(), nodeseal::Error>(())
 //! ```
 
+mod der;
 mod ec_key;
 mod fernet;
 mod finding;
 mod folder;
+mod image;
 mod inspect;
 mod key_file;
 mod log;
@@ -37,6 +39,8 @@ mod replay;
 mod rfc1423;
 mod snapshot;
 mod state;
+#[cfg(test)]
+mod tests;
 
 #[cfg(fuzzing)]
 pub(crate) use finding::Findings;
@@ -52,5 +56,7 @@ pub use record::Algorithm;
 #[cfg(fuzzing)]
 pub(crate) use record::Record;
 pub use replay::Objects;
+#[cfg(fuzzing)]
+pub(crate) use replay::Replay;
 pub use snapshot::SnapshotFacts;
 pub use state::{RaftFacts, State};

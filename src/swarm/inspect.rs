@@ -120,7 +120,7 @@ pub fn inspect_in(fs: &dyn Fs, dir: &Path, key: Option<&UnlockKey>) -> Result<In
         }
         // The key file is what is missed first.
         (Err(Error::Missing(_)), None) => return Err(keys.err().unwrap_or(Error::Missing(path))),
-        (other, _) => other?,
+        (other, _) => other?.into_facts(),
     };
     Ok(Inspection {
         key: facts,

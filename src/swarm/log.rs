@@ -8,7 +8,7 @@ mod message;
 mod open;
 mod scan;
 
-pub(crate) use message::EntryKind;
+pub(crate) use message::{Entry, EntryKind, Members};
 pub use message::{HardState, RaftMember};
 pub(crate) use message::{MembershipChange, SnapshotPoint};
 pub use open::{EntryFacts, EntryRange};

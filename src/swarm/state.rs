@@ -12,7 +12,7 @@ use crate::swarm::key_file::{KeyFile, NodeKeys};
 use crate::swarm::log::{
     self, EntryFacts, EntryKind, EntryRecord, HardState, Keys, LogScan, RaftMember, SegmentFacts,
 };
-use crate::swarm::replay::Objects;
+use crate::swarm::replay::{Objects, Replay};
 use crate::swarm::snapshot::{self, SnapshotFacts, SnapshotScan};
 
 /// The longest key file that is read, in bytes.
@@ -101,7 +101,7 @@ impl State {
         }
         let mut findings = Findings::default();
         let mut objects = Objects::default();
-        let raft = gather(fs, &folder, Some(&keys), &mut objects, &mut findings)?;
+        let raft = gather(fs, &folder, Some(&keys), &mut objects, &mut findings)?.into_facts();
         Ok(Self { objects, raft, findings: findings.finish() })
     }
 
@@ -122,14 +122,42 @@ pub(crate) fn read_key_file(fs: &dyn Fs, path: &Path) -> Result<KeyFile> {
     KeyFile::parse(bytes.expose()).map_err(|error| error.in_file(path))
 }
 
+/// What was found in log and snapshots, without what they hold.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    pub(crate) log: LogScan,
+    pub(crate) snapshots: SnapshotScan,
+    /// Index of the newest entry that is in the snapshot that the state starts from.
+    pub(crate) base: u64,
+    /// The greatest index that the node knows to be committed.
+    pub(crate) commit: u64,
+    pub(crate) entries: EntryFacts,
+}
+
+impl Gathered {
+    pub(crate) fn into_facts(self) -> RaftFacts {
+        let Self { log, snapshots, commit, entries, .. } = self;
+        let beyond = log.entries.iter().filter(|entry| entry.live && entry.index > commit);
+        RaftFacts {
+            last_index: log.last_index(),
+            uncommitted: u64::try_from(beyond.count()).unwrap_or(u64::MAX),
+            member: log.member,
+            hard_state: log.hard_state,
+            segments: log.segments,
+            snapshots: snapshots.files,
+            entries,
+        }
+    }
+}
+
 /// Reads snapshots and log, and with keys also what they hold.
 pub(crate) fn gather(
     fs: &dyn Fs,
     folder: &Folder,
     keys: Option<&NodeKeys>,
-    objects: &mut Objects,
+    objects: &mut dyn Replay,
     findings: &mut Findings,
-) -> Result<RaftFacts> {
+) -> Result<Gathered> {
     let keys =
         keys.map(|keys| Keys { pending: keys.pending.as_ref(), current: keys.current.as_ref() });
     folder.look_around(fs, findings)?;
@@ -160,19 +188,9 @@ pub(crate) fn gather(
     let entries = log::open_entries(fs, &log, keys, base, findings, |entry, place, text, out| {
         applier.entry(entry, place, text, out);
     })?;
-    let last_index = log.last_index();
     let commit = applier.commit;
     applier.report(folder, findings);
-    let beyond = log.entries.iter().filter(|entry| entry.live && entry.index > commit);
-    Ok(RaftFacts {
-        last_index,
-        uncommitted: u64::try_from(beyond.count()).unwrap_or(u64::MAX),
-        member: log.member,
-        hard_state: log.hard_state,
-        segments: log.segments,
-        snapshots: snapshots.files,
-        entries,
-    })
+    Ok(Gathered { log, snapshots, base, commit, entries })
 }
 
 /// Reports where log and snapshots tell of something that is not there.
@@ -222,7 +240,7 @@ fn compare(
 
 /// Applies the entries that count.
 struct Applier<'a> {
-    objects: &'a mut Objects,
+    objects: &'a mut dyn Replay,
     commit: u64,
     raft_id: Option<u64>,
     /// First and last entry beyond the commit index that were applied nevertheless.
@@ -232,7 +250,7 @@ struct Applier<'a> {
 }
 
 impl<'a> Applier<'a> {
-    fn new(log: &LogScan, base: u64, objects: &'a mut Objects) -> Self {
+    fn new(log: &LogScan, base: u64, objects: &'a mut dyn Replay) -> Self {
         let commit = log.committed.max(base);
         let raft_id = log.member.as_ref().map(|member| member.raft_id);
         Self { objects, commit, raft_id, applied: None, left_out: None }
@@ -250,6 +268,7 @@ impl<'a> Applier<'a> {
             let range = if alone { &mut self.applied } else { &mut self.left_out };
             range.get_or_insert((entry.index, entry.index)).1 = entry.index;
             if !alone {
+                self.objects.left_out(entry, content);
                 return;
             }
         }

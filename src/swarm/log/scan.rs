@@ -57,9 +57,19 @@ pub(crate) struct LogScan {
     pub(crate) committed: u64,
     pub(crate) snapshots: Vec<SnapshotPoint>,
     pub(crate) entries: Vec<EntryRecord>,
+    /// The record that says which node's log it is, as it stands in every segment.
+    pub(crate) metadata: Option<Vec<u8>>,
+    /// The CRC behind the last frame, from which the log goes on; `None` where it was lost.
+    pub(crate) chain: Option<u32>,
 }
 
 impl LogScan {
+    /// Term of the entry of this index, if it counts.
+    pub(crate) fn term_of(&self, index: u64) -> Option<u64> {
+        let found = self.entries.iter().rev().find(|entry| entry.live && entry.index == index);
+        found.map(|entry| entry.term)
+    }
+
     /// Index of the last entry that counts, if there is any.
     pub(crate) fn last_index(&self) -> Option<u64> {
         self.entries.iter().rev().find(|entry| entry.live).map(|entry| entry.index)
@@ -78,7 +88,6 @@ pub(crate) fn scan(fs: &dyn Fs, dir: &Path, base: u64, findings: &mut Findings) 
         findings,
         log: LogScan { others, ..LogScan::default() },
         live: Vec::new(),
-        metadata: None,
         doubts: Vec::new(),
     };
     let mut chain = Some(0);
@@ -91,6 +100,7 @@ pub(crate) fn scan(fs: &dyn Fs, dir: &Path, base: u64, findings: &mut Findings) 
         before = Some(segment);
     }
     scanner.end();
+    scanner.log.chain = chain;
     Ok(scanner.log)
 }
 
@@ -100,7 +110,6 @@ struct Scanner<'a> {
     log: LogScan,
     /// Numbers of the entries that count so far, their indices increasing.
     live: Vec<usize>,
-    metadata: Option<Vec<u8>>,
     /// Damage since the last sound entry: what is lost shows at the next one.
     doubts: Vec<Option<usize>>,
 }
@@ -240,10 +249,10 @@ impl Scanner<'_> {
     }
 
     fn metadata(&mut self, place: &Place, data: &[u8]) -> Result<()> {
-        match &self.metadata {
+        match &self.log.metadata {
             None => {
                 self.log.member = Some(RaftMember::parse(data)?);
-                self.metadata = Some(data.to_owned());
+                self.log.metadata = Some(data.to_owned());
             }
             Some(first) if first == data => {}
             Some(_) => {
