@@ -64,14 +64,29 @@ impl Objects {
         counts.retain(|_, count| *count > 0);
         counts
     }
+}
+
+/// What a snapshot and the entries behind it are replayed into.
+pub(crate) trait Replay {
+    /// Puts an object in its place; whether there was one of that id.
+    ///
+    /// # Errors
+    ///
+    /// If the object cannot be read; nothing is changed then.
+    fn put(&mut self, kind: ObjectKind, object: &[u8]) -> Result<bool>;
+
+    /// Removes an object; whether there was one.
+    fn remove(&mut self, kind: ObjectKind, id: &str) -> bool;
+
+    fn put_member(&mut self, member: RaftMember);
+
+    fn remove_member(&mut self, raft_id: u64);
 
     /// Whether `raft_id` is the only member, so that what it has written is committed.
-    pub(crate) fn is_sole_member(&self, raft_id: u64) -> bool {
-        self.members.len() == 1 && self.members.contains_key(&raft_id)
-    }
+    fn is_sole_member(&self, raft_id: u64) -> bool;
 
     /// Takes over the content of a snapshot. An object that cannot be read is a finding.
-    pub(crate) fn load(&mut self, content: &[u8], place: &Place, findings: &mut Findings) {
+    fn load(&mut self, content: &[u8], place: &Place, findings: &mut Findings) {
         if let Err(error) = self.try_load(content, place, findings) {
             content_damaged(findings, place, "the snapshot", &error);
         }
@@ -85,9 +100,10 @@ impl Objects {
                 }
                 (2, value) => {
                     for field in Fields::of(value.bytes()?) {
-                        if let (1, member) = field? {
-                            let member = RaftMember::parse(member.bytes()?)?;
-                            self.members.insert(member.raft_id, member);
+                        match field? {
+                            (1, member) => self.put_member(RaftMember::parse(member.bytes()?)?),
+                            (2, raft_id) => self.remove_member(raft_id.uint()?),
+                            _ => {}
                         }
                     }
                 }
@@ -108,7 +124,7 @@ impl Objects {
     }
 
     /// Applies the request of an entry; an empty one changes nothing.
-    pub(crate) fn apply(&mut self, request: &[u8], place: &Place, findings: &mut Findings) {
+    fn apply(&mut self, request: &[u8], place: &Place, findings: &mut Findings) {
         for field in Fields::of(request) {
             let applied = field.and_then(|(number, value)| match number {
                 2 => self.act(value.bytes()?, place, findings),
@@ -121,19 +137,10 @@ impl Objects {
     }
 
     /// Applies a change of the raft group.
-    pub(crate) fn apply_membership(
-        &mut self,
-        change: &[u8],
-        place: &Place,
-        findings: &mut Findings,
-    ) {
+    fn apply_membership(&mut self, change: &[u8], place: &Place, findings: &mut Findings) {
         match MembershipChange::parse(change) {
-            Ok(change) if change.removes => {
-                self.members.remove(&change.raft_id);
-            }
-            Ok(change) => {
-                self.members.insert(change.raft_id, change.member);
-            }
+            Ok(change) if change.removes => self.remove_member(change.raft_id),
+            Ok(change) => self.put_member(change.member),
             Err(error) => content_damaged(findings, place, "a membership change", &error),
         }
     }
@@ -164,8 +171,9 @@ impl Objects {
         }
         Ok(())
     }
+}
 
-    /// Puts an object in its place; whether there was one of that id.
+impl Replay for Objects {
     fn put(&mut self, kind: ObjectKind, object: &[u8]) -> Result<bool> {
         Ok(match kind {
             ObjectKind::Secret => {
@@ -192,7 +200,6 @@ impl Objects {
         })
     }
 
-    /// Removes an object; whether there was one.
     fn remove(&mut self, kind: ObjectKind, id: &str) -> bool {
         match kind {
             ObjectKind::Secret => self.secrets.remove(id).is_some(),
@@ -202,6 +209,18 @@ impl Objects {
             ObjectKind::Cluster => self.clusters.remove(id).is_some(),
             _ => self.others.get_mut(&kind).is_some_and(|ids| ids.remove(id)),
         }
+    }
+
+    fn put_member(&mut self, member: RaftMember) {
+        self.members.insert(member.raft_id, member);
+    }
+
+    fn remove_member(&mut self, raft_id: u64) {
+        self.members.remove(&raft_id);
+    }
+
+    fn is_sole_member(&self, raft_id: u64) -> bool {
+        self.members.len() == 1 && self.members.contains_key(&raft_id)
     }
 }
 

@@ -10,10 +10,11 @@ use crate::swarm::finding::{Finding, FindingKind, Findings, Loss, at};
 use crate::swarm::folder::{Folder, report_others};
 use crate::swarm::key_file::{KeyFile, NodeKeys};
 use crate::swarm::log::{
-    self, EntryFacts, EntryKind, EntryRecord, HardState, Keys, LogScan, RaftMember, SegmentFacts,
+    self, EntryFacts, EntryKind, EntryRecord, HardState, Keys, LogScan, RaftMember, Seen,
+    SegmentFacts, Visit,
 };
-use crate::swarm::replay::Objects;
-use crate::swarm::snapshot::{self, SnapshotFacts, SnapshotScan};
+use crate::swarm::replay::{Objects, Replay};
+use crate::swarm::snapshot::{self, Loaded, SnapshotFacts, SnapshotScan};
 
 /// The longest key file that is read, in bytes.
 const MAX_KEY_FILE: usize = 1 << 20;
@@ -101,7 +102,8 @@ impl State {
         }
         let mut findings = Findings::default();
         let mut objects = Objects::default();
-        let raft = gather(fs, &folder, Some(&keys), &mut objects, &mut findings)?;
+        let raft = gather(fs, &folder, Some(&keys), &mut objects, &mut Unwatched, &mut findings)?;
+        compare_key(&file, &path, &raft, &mut findings);
         Ok(Self { objects, raft, findings: findings.finish() })
     }
 
@@ -122,12 +124,28 @@ pub(crate) fn read_key_file(fs: &dyn Fs, path: &Path) -> Result<KeyFile> {
     KeyFile::parse(bytes.expose()).map_err(|error| error.in_file(path))
 }
 
+/// Looks on while a state is read.
+pub(crate) trait Watch {
+    /// A record of the log, in the order in which they stand.
+    fn record(&mut self, _: &Seen<'_>) {}
+    /// The snapshot that the state starts from.
+    fn snapshot(&mut self, _: &Loaded) {}
+    /// An entry, in the order in which they stand.
+    fn entry(&mut self, _: &Visit<'_>) {}
+}
+
+/// Nobody looks on.
+pub(crate) struct Unwatched;
+
+impl Watch for Unwatched {}
+
 /// Reads snapshots and log, and with keys also what they hold.
 pub(crate) fn gather(
     fs: &dyn Fs,
     folder: &Folder,
     keys: Option<&NodeKeys>,
-    objects: &mut Objects,
+    objects: &mut dyn Replay,
+    watch: &mut dyn Watch,
     findings: &mut Findings,
 ) -> Result<RaftFacts> {
     let keys =
@@ -137,7 +155,8 @@ pub(crate) fn gather(
     let mut snapshots = snapshots.unwrap_or_default();
     report_others(&snapshots.others, findings);
     let base = snapshots.base(keys.is_some());
-    let log = optional(log::scan(fs, &folder.log(), base, findings))?;
+    let mut seen = |seen: &Seen<'_>| watch.record(seen);
+    let log = optional(log::scan(fs, &folder.log(), base, findings, &mut seen))?;
     if log.is_none() && snapshots.files.is_empty() {
         return Err(Error::Missing(folder.log()));
     }
@@ -155,10 +174,14 @@ pub(crate) fn gather(
     if let Some(loaded) = snapshots.loaded.take() {
         let place = at(&loaded.path, None, Some(loaded.point.index));
         objects.load(loaded.content.expose(), &place, findings);
+        watch.snapshot(&loaded);
     }
     let mut applier = Applier::new(&log, base, objects);
-    let entries = log::open_entries(fs, &log, keys, base, findings, |entry, place, text, out| {
-        applier.entry(entry, place, text, out);
+    let entries = log::open_entries(fs, &log, keys, base, findings, |visit, findings| {
+        if let Some(Ok(content)) = visit.opened.filter(|_| visit.counts) {
+            applier.entry(visit.entry, visit.place, content, findings);
+        }
+        watch.entry(visit);
     })?;
     let last_index = log.last_index();
     let commit = applier.commit;
@@ -220,9 +243,23 @@ fn compare(
     }
 }
 
+/// Reports what the key file says and log and snapshots contradict.
+pub(crate) fn compare_key(file: &KeyFile, path: &Path, raft: &RaftFacts, findings: &mut Findings) {
+    let commit = raft.hard_state.map_or(0, |state| state.commit);
+    let snapshots = raft.snapshots.iter().filter_map(|snapshot| snapshot.index);
+    let reach = snapshots.chain(raft.last_index).chain([commit]).max().unwrap_or(0);
+    if let Some(version) = file.kek_version().filter(|version| *version > reach) {
+        let text = format!(
+            "kek-version {version} is beyond the log, which ends at {reach}: the header was \
+             altered, or the log cut or put back; Swarm ignores newer unlock keys up to that version"
+        );
+        findings.error(FindingKind::KekVersionAhead, at(path, None, None), text, None);
+    }
+}
+
 /// Applies the entries that count.
 struct Applier<'a> {
-    objects: &'a mut Objects,
+    objects: &'a mut dyn Replay,
     commit: u64,
     raft_id: Option<u64>,
     /// First and last entry beyond the commit index that were applied nevertheless.
@@ -232,7 +269,7 @@ struct Applier<'a> {
 }
 
 impl<'a> Applier<'a> {
-    fn new(log: &LogScan, base: u64, objects: &'a mut Objects) -> Self {
+    fn new(log: &LogScan, base: u64, objects: &'a mut dyn Replay) -> Self {
         let commit = log.committed.max(base);
         let raft_id = log.member.as_ref().map(|member| member.raft_id);
         Self { objects, commit, raft_id, applied: None, left_out: None }

@@ -23,6 +23,16 @@ pub(crate) enum EntryKind {
     Other(u64),
 }
 
+impl EntryKind {
+    pub(crate) const fn number(self) -> u64 {
+        match self {
+            Self::Normal => 0,
+            Self::Membership => 1,
+            Self::Other(number) => number,
+        }
+    }
+}
+
 impl<'a> Entry<'a> {
     pub(crate) fn parse(message: &'a [u8]) -> Result<Self> {
         let mut entry = Self { kind: EntryKind::Normal, term: 0, index: 0, data: &[] };
