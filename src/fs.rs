@@ -143,6 +143,18 @@ pub trait Fs: fmt::Debug + Send + Sync {
     /// `InvalidInput` if the name is not a plain file's (a symbolic link is not followed), or what
     /// the system says.
     fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>>;
+
+    /// Takes the exclusive lock on a file that is there, as etcd takes it on the segments of its log:
+    /// of the open file (`F_OFD_SETLK`), over its whole length. It does not conflict with the lock
+    /// of [`try_lock`](Self::try_lock). `None`: another holds it. Dropping the guard releases it.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, `Unsupported` where the file system has no such locks, or what the system says.
+    fn try_lock_open(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        let _ = path;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// An open file.

@@ -25,11 +25,13 @@
 mod attest;
 mod certificate;
 mod clean;
+mod der;
 mod doctor;
 mod ec_key;
 mod fernet;
 mod finding;
 mod folder;
+mod image;
 mod inspect;
 mod key_file;
 mod log;
@@ -41,6 +43,8 @@ mod replay;
 mod rfc1423;
 mod snapshot;
 mod state;
+#[cfg(test)]
+mod tests;
 
 pub use attest::{Attestation, Verification, attest, attest_in, verify, verify_in};
 pub use clean::{Leftover, clean, clean_in, leftovers, leftovers_in};

@@ -343,15 +343,15 @@ fn snapshots_and_the_key_files_facts_are_covered() {
     let kept = fs::read(&snapshot).unwrap();
     fs::remove_file(&snapshot).unwrap();
     assert!(faults(&target.verify()).contains(&FindingKind::AttestedMissing));
-    fs::write(&snapshot, kept).unwrap();
+    segment::replace(&snapshot, &kept);
     assert!(target.verify().is_intact());
 
     // W8: a version that makes the node ignore every later unlock key, and an older one.
     let path = target.capture.dir().join("certificates/swarm-node.key");
     let text = fs::read_to_string(&path).unwrap();
     for version in ["18446744073709551615", "3"] {
-        fs::write(&path, text.replace("kek-version: 16", &format!("kek-version: {version}")))
-            .unwrap();
+        let forged = text.replace("kek-version: 16", &format!("kek-version: {version}"));
+        segment::replace(&path, forged.as_bytes());
         let found = target.verify();
         assert_eq!(faults(&found), [FindingKind::AttestedKeyFile], "{version}");
         let ahead = |f: &Finding| f.kind == FindingKind::KekVersionAhead;

@@ -157,7 +157,8 @@ fn snapshots_and_keys_have_their_verdicts() {
     assert_eq!(file(&doctor(&capture), &path).verdict, Verdict::Damaged);
     segment::flip(&path, 2000);
     let renamed = path.with_file_name("0000000000000009-0000000000000009.snap");
-    fs::rename(&path, &renamed).unwrap();
+    fs::copy(&path, &renamed).unwrap();
+    fs::remove_file(&path).unwrap();
     let found = doctor(&capture);
     assert_eq!(file(&found, &renamed).verdict, Verdict::OutOfChain);
     fs::remove_file(&renamed).unwrap();
@@ -168,11 +169,12 @@ fn snapshots_and_keys_have_their_verdicts() {
     // W8, and a key file of another node of the same cluster.
     let key = key_file(&capture);
     let text = fs::read_to_string(&key).unwrap();
-    fs::write(&key, text.replace("kek-version: 16", "kek-version: 18446744073709551615")).unwrap();
+    let forged = text.replace("kek-version: 16", "kek-version: 18446744073709551615");
+    segment::replace(&key, forged.as_bytes());
     assert_eq!(file(&doctor(&capture), &key).verdict, Verdict::Damaged);
-    fs::write(&key, "").unwrap();
+    segment::replace(&key, b"");
     assert_eq!(file(&doctor(&capture), &key).verdict, Verdict::Damaged);
-    fs::write(&key, text).unwrap();
+    segment::replace(&key, text.as_bytes());
     assert!(doctor(&capture).is_well());
 
     let certificate = capture.dir().join("certificates/swarm-node.crt");
@@ -223,7 +225,7 @@ fn leftovers_are_shown_and_removed_unless_they_may_be_needed() {
     ];
     let kept = ["certificates/.swarm-node.crt", "raft/wal-v3-encrypted/notes.txt"];
     for name in removed.iter().chain(&kept) {
-        fs::write(dir.join(name), [7; 70_000]).unwrap();
+        segment::replace(&dir.join(name), &[7; 70_000]);
     }
     let by_name = |left: &[swarm::Leftover], kept: bool| -> Vec<String> {
         let some = left.iter().filter(|one| one.kept.is_some() == kept);

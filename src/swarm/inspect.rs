@@ -12,7 +12,9 @@ use crate::swarm::folder::Folder;
 use crate::swarm::key_file::{DekHeader, DekSlot, KeyFile, KeyForm};
 use crate::swarm::objects::ObjectKind;
 use crate::swarm::replay::Objects;
-use crate::swarm::state::{RaftFacts, Unwatched, Watch, compare_key, gather, read_key_file};
+use crate::swarm::state::{
+    RaftFacts, Unwatched, Watch, compare_key, gather_watched, read_key_file,
+};
 
 /// What [`inspect()`] found. Public facts only.
 #[derive(Debug)]
@@ -120,7 +122,7 @@ pub(crate) fn inspect_watched(
     let mut objects = Objects::default();
     let opened = keys.as_ref().ok().filter(|keys| keys.current.is_some());
     let facts = file.as_ref().map(KeyFacts::of);
-    let gathered = gather(fs, &folder, opened, &mut objects, watch, &mut findings);
+    let gathered = gather_watched(fs, &folder, opened, &mut objects, watch, &mut findings);
     let raft = match (gathered, &facts) {
         (Err(Error::Missing(log)), Some(facts)) => {
             // A worker has a key file without a DEK, and no log.
@@ -133,7 +135,7 @@ pub(crate) fn inspect_watched(
         }
         // The key file is what is missed first.
         (Err(Error::Missing(_)), None) => return Err(keys.err().unwrap_or(Error::Missing(path))),
-        (other, _) => other?,
+        (other, _) => other?.into_facts(),
     };
     let tls_key = keys.as_ref().ok().map(|keys| &keys.tls_key);
     certificate::check(fs, &folder, tls_key, raft.member.as_ref(), &objects, &mut findings)?;

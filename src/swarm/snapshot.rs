@@ -6,6 +6,8 @@
 //! The file is protobuf: 1 CRC-32C over field 2; 2 a raft snapshot: 1 the sealed record of the
 //! whole store, 2 metadata {1 members, 2 index, 3 term}, in the clear.
 
+mod write;
+
 use std::path::{Path, PathBuf};
 
 use sha2::{Digest, Sha256};
@@ -17,6 +19,8 @@ use crate::swarm::finding::{FindingKind, Findings, at};
 use crate::swarm::log::{Keys, SnapshotPoint, Unopened, algorithm_name};
 use crate::wal::pair;
 use crate::wal::proto::Fields;
+
+pub(crate) use write::Draft;
 
 /// The longest snapshot that is read, in bytes.
 const MAX_SNAPSHOT: usize = 1 << 30;

@@ -102,7 +102,7 @@ impl State {
         }
         let mut findings = Findings::default();
         let mut objects = Objects::default();
-        let raft = gather(fs, &folder, Some(&keys), &mut objects, &mut Unwatched, &mut findings)?;
+        let raft = gather(fs, &folder, Some(&keys), &mut objects, &mut findings)?.into_facts();
         compare_key(&file, &path, &raft, &mut findings);
         Ok(Self { objects, raft, findings: findings.finish() })
     }
@@ -139,15 +139,54 @@ pub(crate) struct Unwatched;
 
 impl Watch for Unwatched {}
 
+/// What was found in log and snapshots, without what they hold.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    pub(crate) log: LogScan,
+    pub(crate) snapshots: SnapshotScan,
+    /// Index of the newest entry that is in the snapshot that the state starts from.
+    pub(crate) base: u64,
+    /// The greatest index that the node knows to be committed.
+    pub(crate) commit: u64,
+    pub(crate) entries: EntryFacts,
+}
+
+impl Gathered {
+    pub(crate) fn into_facts(self) -> RaftFacts {
+        let Self { log, snapshots, commit, entries, .. } = self;
+        let beyond = log.entries.iter().filter(|entry| entry.live && entry.index > commit);
+        RaftFacts {
+            last_index: log.last_index(),
+            uncommitted: u64::try_from(beyond.count()).unwrap_or(u64::MAX),
+            member: log.member,
+            hard_state: log.hard_state,
+            segments: log.segments,
+            snapshots: snapshots.files,
+            entries,
+        }
+    }
+}
+
 /// Reads snapshots and log, and with keys also what they hold.
 pub(crate) fn gather(
     fs: &dyn Fs,
     folder: &Folder,
     keys: Option<&NodeKeys>,
     objects: &mut dyn Replay,
+    findings: &mut Findings,
+) -> Result<Gathered> {
+    gather_watched(fs, folder, keys, objects, &mut Unwatched, findings)
+}
+
+/// As [`gather`], with somebody who looks on.
+pub(crate) fn gather_watched(
+    fs: &dyn Fs,
+    folder: &Folder,
+    keys: Option<&NodeKeys>,
+    objects: &mut dyn Replay,
     watch: &mut dyn Watch,
     findings: &mut Findings,
-) -> Result<RaftFacts> {
+) -> Result<Gathered> {
     let keys =
         keys.map(|keys| Keys { pending: keys.pending.as_ref(), current: keys.current.as_ref() });
     folder.look_around(fs, findings)?;
@@ -156,7 +195,7 @@ pub(crate) fn gather(
     report_others(&snapshots.others, findings);
     let base = snapshots.base(keys.is_some());
     let mut seen = |seen: &Seen<'_>| watch.record(seen);
-    let log = optional(log::scan(fs, &folder.log(), base, findings, &mut seen))?;
+    let log = optional(log::scan_watched(fs, &folder.log(), base, findings, &mut seen))?;
     if log.is_none() && snapshots.files.is_empty() {
         return Err(Error::Missing(folder.log()));
     }
@@ -183,19 +222,9 @@ pub(crate) fn gather(
         }
         watch.entry(visit);
     })?;
-    let last_index = log.last_index();
     let commit = applier.commit;
     applier.report(folder, findings);
-    let beyond = log.entries.iter().filter(|entry| entry.live && entry.index > commit);
-    Ok(RaftFacts {
-        last_index,
-        uncommitted: u64::try_from(beyond.count()).unwrap_or(u64::MAX),
-        member: log.member,
-        hard_state: log.hard_state,
-        segments: log.segments,
-        snapshots: snapshots.files,
-        entries,
-    })
+    Ok(Gathered { log, snapshots, base, commit, entries })
 }
 
 /// Reports where log and snapshots tell of something that is not there.
@@ -287,6 +316,7 @@ impl<'a> Applier<'a> {
             let range = if alone { &mut self.applied } else { &mut self.left_out };
             range.get_or_insert((entry.index, entry.index)).1 = entry.index;
             if !alone {
+                self.objects.left_out(entry, content);
                 return;
             }
         }

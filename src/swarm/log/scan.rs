@@ -66,22 +66,36 @@ pub(crate) struct LogScan {
     pub(crate) committed: u64,
     pub(crate) snapshots: Vec<SnapshotPoint>,
     pub(crate) entries: Vec<EntryRecord>,
+    /// The record that says which node's log it is, as it stands in every segment.
+    pub(crate) metadata: Option<Vec<u8>>,
+    /// The CRC behind the last frame, from which the log goes on; `None` where it was lost.
+    pub(crate) chain: Option<u32>,
 }
 
 impl LogScan {
+    /// Term of the entry of this index, if it counts.
+    pub(crate) fn term_of(&self, index: u64) -> Option<u64> {
+        let found = self.entries.iter().rev().find(|entry| entry.live && entry.index == index);
+        found.map(|entry| entry.term)
+    }
+
     /// Index of the last entry that counts, if there is any.
     pub(crate) fn last_index(&self) -> Option<u64> {
         self.entries.iter().rev().find(|entry| entry.live).map(|entry| entry.index)
     }
 }
 
-/// Reads the log in `dir`, and shows every record that can be read. Entries up to `base` are in the
-/// snapshot, so that their loss is none.
+/// Reads the log in `dir`. Entries up to `base` are in the snapshot, so that their loss is none.
 ///
 /// # Errors
 ///
 /// [`Error::Missing`] when there is no such folder, and what the system says. Damage is a finding.
-pub(crate) fn scan(
+pub(crate) fn scan(fs: &dyn Fs, dir: &Path, base: u64, findings: &mut Findings) -> Result<LogScan> {
+    scan_watched(fs, dir, base, findings, &mut |_| {})
+}
+
+/// As [`scan`], and shows every record that can be read.
+pub(crate) fn scan_watched(
     fs: &dyn Fs,
     dir: &Path,
     base: u64,
@@ -95,7 +109,6 @@ pub(crate) fn scan(
         seen,
         log: LogScan { others, ..LogScan::default() },
         live: Vec::new(),
-        metadata: None,
         doubts: Vec::new(),
     };
     let mut chain = Some(0);
@@ -108,6 +121,7 @@ pub(crate) fn scan(
         before = Some(segment);
     }
     scanner.end();
+    scanner.log.chain = chain;
     Ok(scanner.log)
 }
 
@@ -118,7 +132,6 @@ struct Scanner<'a> {
     log: LogScan,
     /// Numbers of the entries that count so far, their indices increasing.
     live: Vec<usize>,
-    metadata: Option<Vec<u8>>,
     /// Damage since the last sound entry: what is lost shows at the next one.
     doubts: Vec<Option<usize>>,
 }
@@ -260,10 +273,10 @@ impl Scanner<'_> {
     }
 
     fn metadata(&mut self, place: &Place, data: &[u8]) -> Result<()> {
-        match &self.metadata {
+        match &self.log.metadata {
             None => {
                 self.log.member = Some(RaftMember::parse(data)?);
-                self.metadata = Some(data.to_owned());
+                self.log.metadata = Some(data.to_owned());
             }
             Some(first) if first == data => {}
             Some(_) => {
