@@ -15,11 +15,12 @@
 //! - [`audit`]: events for whoever accounts for secrets and keys.
 //! - [`fs`]: the seam for files, and a file system that fails on demand for tests.
 //! - `cluster` (feature): secrets as objects of a cluster, a deterministic state machine.
+//! - `delivery` (feature, Linux): secrets as files in a tmpfs for each task.
 //! - `swarm` (feature): Docker Swarm's state, read.
 //! - [`hazmat`]: the raw box. Not needed on the paved path.
 //!
-//! Features: `cluster`; `swarm`; `serde`, `Serialize` for types of public facts. A feature adds API and
-//! changes no behaviour.
+//! Features: `cluster`; `delivery`; `swarm`; `tracing`, a sink of audit events; `serde`,
+//! `Serialize` for types of public facts. A feature adds API and changes no behaviour.
 //!
 //! # Security
 //!
@@ -34,11 +35,22 @@
 //! | `crypto::kernel::memory` | loads and stores of vectors | their intrinsics take raw pointers |
 //! | `crypto::kernel::vector` | calls of functions that need processor features | they are unsafe to call where the features are missing |
 
+#![cfg_attr(
+    feature = "swarm",
+    allow(dead_code, unused_imports, reason = "what writes Swarm's state is on its way")
+)]
+
+/// Tests share helpers with those that use the crate from outside.
+#[cfg(test)]
+extern crate self as nodeseal;
+
 pub mod audit;
 mod calendar;
 #[cfg(feature = "cluster")]
 pub mod cluster;
 mod crypto;
+#[cfg(all(feature = "delivery", target_os = "linux"))]
+pub mod delivery;
 mod error;
 pub mod fs;
 #[cfg(all(fuzzing, feature = "swarm"))]
