@@ -120,6 +120,11 @@ pub enum KeyTextFault {
 pub enum Misuse {
     /// A name or id is empty, too long, or has a character outside `[A-Za-z0-9._-]`.
     Name(&'static str),
+    /// An id is empty, longer than 64 characters, begins with neither a letter nor a digit, or has
+    /// a character outside `[A-Za-z0-9._-]`.
+    Id(&'static str),
+    /// A reference to a secret is not of the right form: its target, owner or mode.
+    Grant(&'static str),
     /// An index does not come after the one before it.
     NotIncreasing {
         /// The index that was given.
@@ -313,6 +318,11 @@ impl fmt::Display for Misuse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(what) => write!(f, "the {what} is not 1 to 64 of [A-Za-z0-9._-]"),
+            Self::Id(what) => write!(
+                f,
+                "the {what} is not 1 to 64 of [A-Za-z0-9._-] that begin with a letter or digit"
+            ),
+            Self::Grant(fault) => f.write_str(fault),
             Self::NotIncreasing { index, after } => {
                 write!(f, "index {index} does not come after {after}")
             }

@@ -48,11 +48,16 @@ pub fn kernel() -> &'static str {
     Kernel::current().name()
 }
 
-/// Runs `call` on every kernel that this machine has: for fuzzing, which must reach all of them.
-#[cfg(fuzzing)]
+/// The kernels that this machine can run, fastest first.
 #[doc(hidden)]
-pub fn on_each_kernel(mut call: impl FnMut(&'static str)) {
-    for kernel in Kernel::available() {
-        crate::crypto::kernel::force::on(kernel, || call(kernel.name()));
-    }
+pub fn kernels() -> impl Iterator<Item = &'static str> {
+    Kernel::available().map(Kernel::name)
+}
+
+/// What `call` gives when this thread seals and opens on the kernel `name`, if the machine has it: for
+/// tests, fuzzing and measurements, which must reach all of them.
+#[doc(hidden)]
+pub fn on_kernel<T>(name: &str, call: impl FnOnce() -> T) -> Option<T> {
+    let kernel = Kernel::available().find(|kernel| kernel.name() == name)?;
+    Some(crate::crypto::kernel::force::on(kernel, call))
 }

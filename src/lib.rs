@@ -11,6 +11,8 @@
 //! - [`store`]: a durable sealed log on segment files, for any raft engine or none.
 //! - [`key`]: unlock key, lock record, ids, the rotation's words.
 //! - [`secret`]: memory that is wiped.
+//! - [`grant`]: ids, references to secrets, and what a node is given.
+//! - [`audit`]: events for whoever accounts for secrets and keys.
 //! - [`fs`]: the seam for files, and a file system that fails on demand for tests.
 //! - `swarm` (feature): Docker Swarm's state, read.
 //! - [`hazmat`]: the raw box. Not needed on the paved path.
@@ -31,12 +33,24 @@
 //! | `crypto::kernel::memory` | loads and stores of vectors | their intrinsics take raw pointers |
 //! | `crypto::kernel::vector` | calls of functions that need processor features | they are unsafe to call where the features are missing |
 
+#![cfg_attr(
+    feature = "swarm",
+    allow(dead_code, unused_imports, reason = "what writes Swarm's state is on its way")
+)]
+
+/// Tests share helpers with those that use the crate from outside.
+#[cfg(test)]
+extern crate self as nodeseal;
+
+pub mod audit;
+mod calendar;
 mod crypto;
 mod error;
 pub mod fs;
 #[cfg(all(fuzzing, feature = "swarm"))]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod grant;
 pub mod hazmat;
 pub mod key;
 pub mod keyring;

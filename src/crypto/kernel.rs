@@ -89,7 +89,6 @@ impl Kernel {
     #[inline]
     pub(crate) fn current() -> Self {
         static CURRENT: OnceLock<Kernel> = OnceLock::new();
-        #[cfg(any(test, fuzzing))]
         if let Some(forced) = force::get() {
             return forced;
         }
@@ -206,8 +205,7 @@ impl Kernel {
     }
 }
 
-/// Makes one thread use a given kernel.
-#[cfg(any(test, fuzzing))]
+/// Makes one thread use a given kernel: for tests, fuzzing and measurements.
 pub(crate) mod force {
     use core::cell::Cell;
 

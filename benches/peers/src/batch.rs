@@ -3,25 +3,26 @@ use std::sync::Arc;
 use nodeseal::fs::SimFs;
 use nodeseal::keyring::Location;
 use nodeseal::seal::{Era, Log, LogId, RECORD_OVERHEAD};
-use nodeseal::{Identity, Keyring, Protector, hazmat};
+use nodeseal::{Identity, Keyring, Protector};
 
-use crate::{NONCE_LEN, Peer, Records, TAG_LEN};
+use crate::{NONCE_LEN, Peer, Records, TAG_LEN, on};
 
 /// Whole records of nodeseal's own, through its log.
 pub(crate) struct Batch {
+    kernel: &'static str,
     log: Log,
     sealed: Vec<Vec<u8>>,
     records: Vec<Vec<u8>>,
 }
 
 impl Batch {
-    pub(crate) fn new(count: usize, size: usize) -> Self {
+    pub(crate) fn new(kernel: &'static str, count: usize, size: usize) -> Self {
         let place = Location::on(Arc::new(SimFs::new()), "/keys");
         let me = Identity::new("bench", "m1").expect("valid names");
         let keyring = Keyring::create(place, &me, Protector::none(), &[]).expect("a new keyring");
         let log = keyring.log("raft").expect("a valid name");
         let records = vec![vec![7; RECORD_OVERHEAD + size]; count];
-        let mut batch = Self { log, sealed: Vec::new(), records };
+        let mut batch = Self { kernel, log, sealed: Vec::new(), records };
         batch.seal();
         batch.sealed.clone_from(&batch.records);
         batch
@@ -32,7 +33,7 @@ impl Batch {
         let ids = (1..).map(|index| LogId::new(index, era));
         let mut records: Vec<_> =
             ids.zip(self.records.iter_mut().map(|record| &mut record[..])).collect();
-        call(&self.log, LogId::new(0, era), &mut records);
+        on(self.kernel, || call(&self.log, LogId::new(0, era), &mut records));
     }
 }
 
@@ -42,7 +43,7 @@ impl Records for Batch {
     }
 
     fn kernel(&self) -> Option<&'static str> {
-        Some(hazmat::kernel())
+        Some(self.kernel)
     }
 
     fn seal(&mut self) {

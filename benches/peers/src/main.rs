@@ -226,7 +226,10 @@ fn main() -> io::Result<()> {
     let mut json = json_file()?;
     println!("ns a record; in brackets, how many times nodeseal's time");
     print!("{:10} {:>9}", "", "bytes");
-    peers(&[1; KEY_LEN]).iter().for_each(|peer| print!(" {:>22}", peer.name()));
+    for peer in peers(&[1; KEY_LEN]) {
+        let kernel = peer.kernel().map_or(String::new(), |kernel| format!(" {kernel}"));
+        print!(" {:>22}", format!("{}{kernel}", peer.name()));
+    }
     println!();
     for path in Path::ALL {
         let (nonce, batch, sizes) = path.setting();

@@ -3,7 +3,7 @@
 use nodeseal_peers::{KEY_LEN, NONCE_LEN, Peer, TAG_LEN, peers};
 use proptest::prelude::*;
 
-/// The implementations of the same box: nodeseal, and the others.
+/// The implementations of the same box: nodeseal's fastest kernel, its other ones and the others.
 fn boxes(key: &[u8; KEY_LEN]) -> (Box<dyn Peer>, Vec<Box<dyn Peer>>) {
     let mut all = peers(key).into_iter().filter(|peer| peer.is_secretbox());
     let ours = all.next().expect("nodeseal comes first");
@@ -67,7 +67,8 @@ fn array<const N: usize>(seed: u64) -> [u8; N] {
 #[test]
 fn the_others_are_there() {
     let (_, others) = boxes(&[0; KEY_LEN]);
-    let names: Vec<_> = others.iter().map(|peer| peer.name()).collect();
+    let names: Vec<_> =
+        others.iter().map(|peer| peer.name()).filter(|name| *name != "nodeseal").collect();
     let libsodium: &[&str] = if cfg!(feature = "libsodium") { &["libsodium"] } else { &[] };
     assert_eq!(names, [&["dryoc", "xsalsa20poly1305"], libsodium].concat());
 }
