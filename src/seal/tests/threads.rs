@@ -149,7 +149,7 @@ fn a_copy_that_failed_leaves_nothing_that_can_be_finished() {
 /// Records of many lengths, their entries, and the plaintexts.
 fn many(log: &Log, count: usize) -> (Vec<LogId>, Vec<Vec<u8>>, Vec<Vec<u8>>) {
     let noise = pattern(count);
-    let len = |i: usize| usize::from(noise[i]) * if i % 97 == 0 { 300 } else { 1 };
+    let len = |i: usize| usize::from(noise[i]) * if i.is_multiple_of(97) { 300 } else { 1 };
     let plain: Vec<_> = (0..count).map(|i| pattern(len(i))).collect();
     let ids: Vec<_> = (0..count).map(|i| entry(1 + i as u64, 1 + i as u64 / 700)).collect();
     let mut sealed: Vec<_> =
