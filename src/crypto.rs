@@ -5,6 +5,7 @@
 
 pub(crate) mod argon2id;
 pub(crate) mod hkdf;
+pub(crate) mod hmac;
 pub(crate) mod kernel;
 #[cfg_attr(unsealed, path = "../benches/store/unsealed/random.rs")]
 pub(crate) mod random;

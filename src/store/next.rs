@@ -89,6 +89,11 @@ impl Next {
         }
     }
 
+    #[cfg(test)]
+    pub(super) fn is_ready(&self) -> bool {
+        matches!(*self.place.state(), State::Ready(_))
+    }
+
     /// Makes the file now, as the thread would.
     #[cfg(test)]
     pub(super) fn prepare(&self) -> Result<()> {

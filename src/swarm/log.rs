@@ -12,6 +12,6 @@ pub(crate) use message::{Entry, EntryKind, Members};
 pub use message::{HardState, RaftMember};
 pub(crate) use message::{MembershipChange, SnapshotPoint};
 pub use open::{EntryFacts, EntryRange};
-pub(crate) use open::{Keys, Unopened, algorithm_name, open_entries};
+pub(crate) use open::{Keys, Unopened, Visit, algorithm_name, open_entries};
 pub use scan::SegmentFacts;
-pub(crate) use scan::{EntryRecord, LogScan, scan};
+pub(crate) use scan::{EntryRecord, LogScan, Seen, scan, scan_watched};
