@@ -14,7 +14,7 @@
 //! - [`grant`]: ids, references to secrets, and what a node is given.
 //! - [`audit`]: events for whoever accounts for secrets and keys.
 //! - [`fs`]: the seam for files, and a file system that fails on demand for tests.
-//! - `swarm` (feature): Docker Swarm's state, read.
+//! - `swarm` (feature): Docker Swarm's state, read and changed.
 //! - [`hazmat`]: the raw box. Not needed on the paved path.
 //!
 //! Features: `swarm`; `serde`, `Serialize` for types of public facts. A feature adds API and
@@ -32,11 +32,6 @@
 //! |---|---|---|
 //! | `crypto::kernel::memory` | loads and stores of vectors | their intrinsics take raw pointers |
 //! | `crypto::kernel::vector` | calls of functions that need processor features | they are unsafe to call where the features are missing |
-
-#![cfg_attr(
-    feature = "swarm",
-    allow(dead_code, unused_imports, reason = "what writes Swarm's state is on its way")
-)]
 
 /// Tests share helpers with those that use the crate from outside.
 #[cfg(test)]

@@ -1,8 +1,8 @@
-//! Docker Swarm's formats, read side: the key file, the raft log and the snapshots of a manager.
+//! Docker Swarm's formats: the key file, the raft log and the snapshots of a manager.
 //!
 //! [`State::read`] gives a manager's secrets, services and other objects from its folder, and what
-//! is wrong with it; [`inspect()`] tells what can be known, also without the unlock key. Nothing is
-//! ever written.
+//! is wrong with it; [`inspect()`] tells what can be known, also without the unlock key. Both only
+//! read. [`Manager`] changes a stopped manager's folder: its unlock key, its DEK, its membership.
 //!
 //! ```no_run
 //! use nodeseal::UnlockKey;
@@ -22,6 +22,7 @@
 //! # Ok::<(), nodeseal::Error>(())
 //! ```
 
+mod change;
 mod der;
 mod ec_key;
 mod fernet;
@@ -42,6 +43,7 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub use change::{Change, Manager, Progress, Report};
 #[cfg(fuzzing)]
 pub(crate) use finding::Findings;
 pub use finding::{Finding, FindingKind, Loss, Severity};

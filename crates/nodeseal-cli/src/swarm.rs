@@ -1,11 +1,13 @@
+mod change;
 mod inspect;
 
 use core::fmt::Write as _;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use nodeseal::UnlockKey;
+use change::What;
 use nodeseal::swarm::{self, Secret, Timestamp};
+use nodeseal::{Rekey, UnlockKey};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -19,6 +21,15 @@ pub(crate) fn run(command: Swarm) -> Result<ExitCode> {
         Swarm::Secrets { state, json } => secrets(&state, json),
         // clap has made sure that it is to be revealed.
         Swarm::Secret { name, state, reveal: _ } => secret(name, &state),
+        Swarm::RotateUnlockKey { of, new, keep_dek } => {
+            let rekey = if keep_dek { Rekey::KeepDek } else { Rekey::NewDek };
+            change::run(&of, What::RotateUnlockKey(rekey), Some(&new))
+        }
+        Swarm::RotateDek { of } => change::run(&of, What::RotateDek, None),
+        Swarm::Lock { of, new } => change::run(&of, What::Lock, Some(&new)),
+        Swarm::AutolockOff { of } => change::run(&of, What::AutolockOff, None),
+        Swarm::FinishRotation { of } => change::run(&of, What::FinishRotation, None),
+        Swarm::ForceNewCluster { of } => change::run(&of, What::ForceNewCluster, None),
     }
 }
 
