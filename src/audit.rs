@@ -10,6 +10,16 @@ use crate::error::Result;
 use crate::grant::wire::{self, choice, record};
 use crate::grant::{NodeId, SecretId, ServiceId, TaskId, Time};
 
+mod file;
+mod key;
+#[cfg(feature = "tracing")]
+mod tracing;
+
+pub use file::{Anchor, FileSink, Verified};
+pub use key::AuditKey;
+#[cfg(feature = "tracing")]
+pub use tracing::TracingSink;
+
 const FORMAT: u8 = 1;
 
 /// Takes events, for good.

@@ -2,6 +2,7 @@
 
 pub(crate) mod argon2id;
 pub(crate) mod hkdf;
+pub(crate) mod hmac;
 pub(crate) mod kernel;
 pub(crate) mod random;
 pub(crate) mod sealed_box;

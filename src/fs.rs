@@ -87,6 +87,17 @@ pub trait Fs: fmt::Debug + Send + Sync {
     /// the system says.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
 
+    /// Removes an empty folder.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, `DirectoryNotEmpty`, `NotADirectory`, `Unsupported` where it is not provided, or
+    /// what the system says.
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        let _ = dir;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Creates a folder (0700) and those missing above it, and makes their names durable. A folder
     /// that is there already is left as it is; its name is made durable too, because a process may
     /// have been killed between its creation and that, unless the folder above may not be read.

@@ -14,11 +14,12 @@
 //! - [`grant`]: ids, references to secrets, and what a node is given.
 //! - [`audit`]: events for whoever accounts for secrets and keys.
 //! - [`fs`]: the seam for files, and a file system that fails on demand for tests.
+//! - `delivery` (feature, Linux): secrets as files in a tmpfs for each task.
 //! - `swarm` (feature): Docker Swarm's state, read and changed.
 //! - [`hazmat`]: the raw box. Not needed on the paved path.
 //!
-//! Features: `swarm`; `serde`, `Serialize` for types of public facts. A feature adds API and
-//! changes no behaviour.
+//! Features: `swarm`; `delivery`; `tracing`, a sink of audit events; `serde`, `Serialize` for types
+//! of public facts. A feature adds API and changes no behaviour.
 //!
 //! # Security
 //!
@@ -40,6 +41,8 @@ extern crate self as nodeseal;
 pub mod audit;
 mod calendar;
 mod crypto;
+#[cfg(all(feature = "delivery", target_os = "linux"))]
+pub mod delivery;
 mod error;
 pub mod fs;
 #[cfg(all(fuzzing, feature = "swarm"))]

@@ -22,8 +22,12 @@
 //! # Ok::<(), nodeseal::Error>(())
 //! ```
 
+mod attest;
+mod certificate;
 mod change;
+mod clean;
 mod der;
+mod doctor;
 mod ec_key;
 mod fernet;
 mod finding;
@@ -43,7 +47,10 @@ mod state;
 #[cfg(test)]
 mod tests;
 
+pub use attest::{Attestation, Verification, attest, attest_in, verify, verify_in};
 pub use change::{Change, Manager, Progress, Report};
+pub use clean::{Leftover, clean, clean_in, leftovers, leftovers_in};
+pub use doctor::{Diagnosis, FileKind, FileVerdict, RecordVerdict, Verdict, doctor, doctor_in};
 #[cfg(fuzzing)]
 pub(crate) use finding::Findings;
 pub use finding::{Finding, FindingKind, Loss, Severity};

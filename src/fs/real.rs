@@ -54,6 +54,10 @@ impl Fs for RealFs {
         DirBuilder::new().mode(0o700).create(dir)
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::remove_dir(dir)
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(dir)? {

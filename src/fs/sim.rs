@@ -277,6 +277,17 @@ impl Fs for SimFs {
         self.operation(|disk| disk.create(dir, Node::folder()).map(drop))
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.operation(|disk| {
+            if !disk.folder(disk.find(dir)?)?.live().is_empty() {
+                return Err(io::ErrorKind::DirectoryNotEmpty.into());
+            }
+            let (folder, name) = disk.find_name(dir)?;
+            disk.folder_mut(folder)?.make(NameChange::Remove { name });
+            Ok(())
+        })
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
         self.operation(|disk| {
             let names = disk.folder(disk.find(dir)?)?.live();

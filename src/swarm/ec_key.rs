@@ -32,19 +32,7 @@ const UNCOMPRESSED: u8 = 4;
 /// SEQUENCE { 0, SEQUENCE { ecPublicKey, curve }, OCTET STRING { ECPrivateKey } }
 /// ```
 pub(crate) fn is_pkcs8(der: &[u8]) -> bool {
-    let parse = || {
-        let mut reader = SliceReader::new(der)?;
-        reader.sequence(|info| {
-            require(u8::decode(info)? == 0)?;
-            let curve = info.sequence(|algorithm| {
-                require(ObjectIdentifier::decode(algorithm)? == EC_PUBLIC_KEY)?;
-                ObjectIdentifier::decode(algorithm)
-            })?;
-            sec1(<&OctetStringRef>::decode(info)?.as_bytes(), Some(curve))
-        })?;
-        reader.finish()
-    };
-    parse().is_ok()
+    pkcs8(der).is_ok()
 }
 
 /// Whether `der` is a SEC 1 `ECPrivateKey` that names its curve, to the last byte.
@@ -56,6 +44,11 @@ pub(crate) fn is_pkcs8(der: &[u8]) -> bool {
 /// The point may be absent; inside PKCS#8, so may the curve.
 pub(crate) fn is_sec1(der: &[u8]) -> bool {
     sec1(der, None).is_ok()
+}
+
+/// The public point in a key of either form, uncompressed, if it is there.
+pub(crate) fn point(der: &[u8]) -> Option<&[u8]> {
+    pkcs8(der).or_else(|_| sec1(der, None)).ok().flatten()
 }
 
 /// The key as PKCS#8: as it is, or, if it is SEC 1, the same key with its curve moved into the outer
@@ -98,9 +91,23 @@ fn convert(der: &[u8]) -> Result<SecretBytes> {
     Ok(tlv(SEQUENCE, &[&[INTEGER, 1, 0], algorithm.expose(), key.expose()]))
 }
 
-fn sec1(der: &[u8], outer: Option<ObjectIdentifier>) -> Result<()> {
+fn pkcs8(der: &[u8]) -> Result<Option<&[u8]>> {
     let mut reader = SliceReader::new(der)?;
-    reader.sequence(|key| {
+    let point = reader.sequence(|info| {
+        require(u8::decode(info)? == 0)?;
+        let curve = info.sequence(|algorithm| {
+            require(ObjectIdentifier::decode(algorithm)? == EC_PUBLIC_KEY)?;
+            ObjectIdentifier::decode(algorithm)
+        })?;
+        sec1(<&OctetStringRef>::decode(info)?.as_bytes(), Some(curve))
+    })?;
+    reader.finish()?;
+    Ok(point)
+}
+
+fn sec1(der: &[u8], outer: Option<ObjectIdentifier>) -> Result<Option<&[u8]>> {
+    let mut reader = SliceReader::new(der)?;
+    let point = reader.sequence(|key| {
         require(u8::decode(key)? == 1)?;
         let scalar = <&OctetStringRef>::decode(key)?.as_bytes();
         let inner = key.context_specific::<ObjectIdentifier>(TagNumber(0), TagMode::Explicit)?;
@@ -110,13 +117,16 @@ fn sec1(der: &[u8], outer: Option<ObjectIdentifier>) -> Result<()> {
         require(inner.is_none() || inner == curve)?;
         let coordinate = CURVES.iter().find(|(oid, _)| Some(*oid) == curve).map(|(_, len)| *len);
         require(coordinate == Some(scalar.len()))?;
-        match point.map(|point| point.as_bytes()) {
-            None => Ok(()),
-            Some(Some([UNCOMPRESSED, xy @ ..])) => require(xy.len() == 2 * scalar.len()),
-            Some(_) => require(false),
-        }
+        let point = point.map(|point| point.as_bytes());
+        require(match point {
+            None => true,
+            Some(Some([UNCOMPRESSED, xy @ ..])) => xy.len() == 2 * scalar.len(),
+            Some(_) => false,
+        })
+        .map(|()| point.flatten())
     })?;
-    reader.finish()
+    reader.finish()?;
+    Ok(point)
 }
 
 fn require(holds: bool) -> Result<()> {
@@ -157,6 +167,7 @@ mod tests {
         let with_point = pkcs8(P256, &sec1(32, None, Some(&point(32))));
         assert_eq!(with_point.len(), 138);
         assert!(is_pkcs8(&with_point) && !is_sec1(&with_point));
+        assert_eq!(super::point(&with_point), Some(&point(32)[..]));
         assert!(is_pkcs8(&pkcs8(P256, &sec1(32, None, None))));
         assert!(is_pkcs8(&pkcs8(P256, &sec1(32, Some(P256), None))));
         assert!(is_pkcs8(&pkcs8(P384, &sec1(48, None, Some(&point(48))))));

@@ -12,6 +12,8 @@ pub(crate) use message::{Entry, EntryKind, Members};
 pub use message::{HardState, RaftMember};
 pub(crate) use message::{MembershipChange, SnapshotPoint};
 pub use open::{EntryFacts, EntryRange};
-pub(crate) use open::{Keys, Unopened, algorithm_name, open_entries};
+pub(crate) use open::{Keys, Unopened, Visit, algorithm_name, open_entries};
 pub use scan::SegmentFacts;
-pub(crate) use scan::{EntryRecord, LogScan, scan};
+#[cfg(test)]
+pub(crate) use scan::scan;
+pub(crate) use scan::{EntryRecord, LogScan, Seen, scan_watched};

@@ -85,6 +85,14 @@ impl<'a> Record<'a> {
         }
     }
 
+    /// The tag of a secretbox: no two that were sealed apart have the same.
+    pub(crate) fn tag(&self) -> Option<[u8; TAG_LEN]> {
+        match self.algorithm {
+            Algorithm::SecretBox => self.data.first_chunk().copied(),
+            _ => None,
+        }
+    }
+
     fn open_secretbox(&self, key: &SecretKey) -> Result<SecretBytes> {
         let nonce = self
             .nonce

@@ -10,6 +10,8 @@ mod write;
 
 use std::path::{Path, PathBuf};
 
+use sha2::{Digest, Sha256};
+
 use crate::error::{Error, Place, Result};
 use crate::fs::{self, Fs};
 use crate::secret::SecretBytes;
@@ -152,6 +154,16 @@ pub(crate) fn scan(
         findings.error(FindingKind::SnapshotFallback, at(&path, None, None), text, None);
     }
     Ok(scan)
+}
+
+/// The start of SHA-256 over a file.
+///
+/// # Errors
+///
+/// What the system says.
+pub(crate) fn digest(fs: &dyn Fs, path: &Path) -> Result<[u8; 16]> {
+    let file = SecretBytes::from_vec(fs::read(fs, path, MAX_SNAPSHOT)?);
+    Ok(Sha256::digest(file.expose()).first_chunk().copied().unwrap_or_default())
 }
 
 fn name_of(name: &str) -> Option<(u64, u64)> {

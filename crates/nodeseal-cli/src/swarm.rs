@@ -1,4 +1,6 @@
+mod attest;
 mod change;
+mod doctor;
 mod inspect;
 
 use core::fmt::Write as _;
@@ -21,6 +23,10 @@ pub(crate) fn run(command: Swarm) -> Result<ExitCode> {
         Swarm::Secrets { state, json } => secrets(&state, json),
         // clap has made sure that it is to be revealed.
         Swarm::Secret { name, state, reveal: _ } => secret(name, &state),
+        Swarm::Doctor { state, records, json } => doctor::doctor(&state, records, json),
+        Swarm::Clean { state, remove, dry_run: _ } => doctor::clean(&state, remove),
+        Swarm::Attest { state, attestation } => attest::attest(&state, &attestation),
+        Swarm::Verify { state, attestation, json } => attest::verify(&state, &attestation, json),
         Swarm::RotateUnlockKey { of, new, keep_dek } => {
             let rekey = if keep_dek { Rekey::KeepDek } else { Rekey::NewDek };
             change::run(&of, What::RotateUnlockKey(rekey), Some(&new))

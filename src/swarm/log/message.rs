@@ -66,7 +66,7 @@ impl<'a> Entry<'a> {
 }
 
 impl EntryKind {
-    const fn number(self) -> u64 {
+    pub(crate) const fn number(self) -> u64 {
         match self {
             Self::Normal => 0,
             Self::Membership => 1,

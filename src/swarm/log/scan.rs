@@ -44,6 +44,15 @@ pub(crate) struct EntryRecord {
     pub(crate) sound: bool,
 }
 
+/// A record of any type, as the first pass comes by it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen<'a> {
+    /// Number of the segment.
+    pub(crate) segment: usize,
+    pub(crate) record: Record,
+    pub(crate) data: &'a [u8],
+}
+
 /// What the first pass found.
 #[derive(Debug, Default)]
 pub(crate) struct LogScan {
@@ -76,16 +85,30 @@ impl LogScan {
     }
 }
 
-/// Reads the log in `dir`. Entries up to `base` are in the snapshot, so that their loss is none.
+/// As [`scan_watched`], with nobody watching.
+#[cfg(test)]
+pub(crate) fn scan(fs: &dyn Fs, dir: &Path, base: u64, findings: &mut Findings) -> Result<LogScan> {
+    scan_watched(fs, dir, base, findings, &mut |_| {})
+}
+
+/// Reads the log in `dir`, and shows every record that can be read. Entries up to `base` are in the
+/// snapshot, so that their loss is none.
 ///
 /// # Errors
 ///
 /// [`Error::Missing`] when there is no such folder, and what the system says. Damage is a finding.
-pub(crate) fn scan(fs: &dyn Fs, dir: &Path, base: u64, findings: &mut Findings) -> Result<LogScan> {
+pub(crate) fn scan_watched(
+    fs: &dyn Fs,
+    dir: &Path,
+    base: u64,
+    findings: &mut Findings,
+    seen: &mut dyn FnMut(&Seen<'_>),
+) -> Result<LogScan> {
     let (segments, others) = wal::list(fs, dir)?;
     let mut scanner = Scanner {
         base,
         findings,
+        seen,
         log: LogScan { others, ..LogScan::default() },
         live: Vec::new(),
         doubts: Vec::new(),
@@ -107,6 +130,7 @@ pub(crate) fn scan(fs: &dyn Fs, dir: &Path, base: u64, findings: &mut Findings) 
 struct Scanner<'a> {
     base: u64,
     findings: &'a mut Findings,
+    seen: &'a mut dyn FnMut(&Seen<'_>),
     log: LogScan,
     /// Numbers of the entries that count so far, their indices increasing.
     live: Vec<usize>,
@@ -152,6 +176,8 @@ impl Scanner<'_> {
                 Step::Record(record) => {
                     facts.records += 1;
                     facts.entries += u64::from(record.kind == Kind::Entry);
+                    let segment = self.log.paths.len();
+                    (self.seen)(&Seen { segment, record, data: reader.data() });
                     self.record(path, &record, reader.data());
                 }
                 Step::ChainBroken { offset } => {
