@@ -1,8 +1,8 @@
-//! Docker Swarm's formats, read side: the key file, the raft log and the snapshots of a manager.
+//! Docker Swarm's formats: the key file, the raft log and the snapshots of a manager.
 //!
 //! [`State::read`] gives a manager's secrets, services and other objects from its folder, and what
-//! is wrong with it; [`inspect()`] tells what can be known, also without the unlock key. Nothing is
-//! ever written.
+//! is wrong with it; [`inspect()`] tells what can be known, also without the unlock key. Both only
+//! read. [`Manager`] changes a stopped manager's folder: its unlock key, its DEK, its membership.
 //!
 //! ```no_run
 //! use nodeseal::UnlockKey;
@@ -24,6 +24,7 @@
 
 mod attest;
 mod certificate;
+mod change;
 mod clean;
 mod der;
 mod doctor;
@@ -47,6 +48,7 @@ mod state;
 mod tests;
 
 pub use attest::{Attestation, Verification, attest, attest_in, verify, verify_in};
+pub use change::{Change, Manager, Progress, Report};
 pub use clean::{Leftover, clean, clean_in, leftovers, leftovers_in};
 pub use doctor::{Diagnosis, FileKind, FileVerdict, RecordVerdict, Verdict, doctor, doctor_in};
 #[cfg(fuzzing)]

@@ -47,7 +47,10 @@ impl Folder {
         for name in names(fs, &self.certificates)?.unwrap_or_default() {
             let path = self.certificates.join(&name);
             let name = name.to_string_lossy();
-            if name.starts_with(".tmp-") && name.contains(".key") || name == ".swarm-node.key" {
+            if name.starts_with(".tmp-") && name.contains(".key")
+                || name == ".swarm-node.key"
+                || name == "swarm-node.key.tmp"
+            {
                 let text = "a key file that a crash left behind; nothing removes it";
                 findings.warn(FindingKind::StaleKeyFile, at(&path, None, None), text);
             } else if name.starts_with('.') {

@@ -47,6 +47,14 @@ impl Image {
         Cluster::parse(self.cluster()?.expose())
     }
 
+    /// How many objects there are of each kind of which there are any.
+    pub(crate) fn counts(&self) -> BTreeMap<ObjectKind, usize> {
+        let tables = self.tables.iter().filter(|(_, table)| !table.is_empty());
+        tables
+            .map(|(field, table)| (ObjectKind::in_store(u64::from(*field)), table.len()))
+            .collect()
+    }
+
     fn table(&self, kind: ObjectKind) -> Option<&BTreeMap<String, SecretBytes>> {
         self.tables.get(&kind.store_field()?)
     }

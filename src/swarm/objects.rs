@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::wal::proto::Fields;
 
 mod cluster;
+mod edit;
 mod node;
 mod secret;
 mod service;
@@ -17,6 +18,7 @@ mod task;
 mod time;
 
 pub use cluster::{Cluster, ClusterFacts, ClusterUnlockKey};
+pub(crate) use edit::{update_request, with_unlock_key};
 pub use node::{Node, NodeRole};
 pub use secret::{Driver, Secret, SecretFacts};
 pub use service::{FileTarget, SecretReference, Service};

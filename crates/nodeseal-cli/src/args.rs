@@ -2,7 +2,8 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-/// Looks into a Docker Swarm manager's sealed state and into nodeseal's key files.
+/// Looks into a Docker Swarm manager's sealed state and into nodeseal's key files, and changes the
+/// keys and the membership of a stopped manager.
 ///
 /// Exit codes: 0; 2 for wrong usage; 3 for a wrong or missing key; 4 for damage; 1 otherwise.
 #[derive(Parser)]
@@ -49,6 +50,51 @@ pub(crate) enum Swarm {
         /// Says that the payload is really wanted.
         #[arg(long, required = true)]
         reveal: bool,
+    },
+    /// Another unlock key, with a new DEK.
+    ///
+    /// Everything is sealed anew, so that the old unlock key and an old copy of the key file open
+    /// nothing of what is on the disk afterwards. In a cluster of several managers this is only
+    /// possible with --to-unlock-key-file.
+    RotateUnlockKey {
+        #[command(flatten)]
+        of: Changing,
+        #[command(flatten)]
+        new: NewKey,
+        /// Keeps the DEK: the old unlock key and an old copy of the key file go on opening all.
+        #[arg(long)]
+        keep_dek: bool,
+    },
+    /// A new DEK; everything is sealed anew.
+    ///
+    /// Also for one of several managers: only its own files change.
+    RotateDek {
+        #[command(flatten)]
+        of: Changing,
+    },
+    /// Locks a manager that is not locked, with a new DEK.
+    Lock {
+        #[command(flatten)]
+        of: Changing,
+        #[command(flatten)]
+        new: NewKey,
+    },
+    /// Autolock off, with a new DEK.
+    AutolockOff {
+        #[command(flatten)]
+        of: Changing,
+    },
+    /// Finishes a rotation that dockerd or an interrupted command left half done.
+    FinishRotation {
+        #[command(flatten)]
+        of: Changing,
+    },
+    /// Makes this node the only manager, for a cluster that lost its quorum for good.
+    ///
+    /// The other managers must never be started with it again.
+    ForceNewCluster {
+        #[command(flatten)]
+        of: Changing,
     },
     /// A verdict on every file and every record; without a key, what can be known so.
     Doctor {
@@ -102,6 +148,31 @@ pub(crate) struct State {
     /// The file that holds the unlock key (SWMKEY-1-…), `-` for standard input.
     #[arg(long, value_name = "FILE|-")]
     pub(crate) unlock_key_file: Option<PathBuf>,
+}
+
+/// What every command that changes a folder takes.
+#[derive(clap::Args)]
+pub(crate) struct Changing {
+    #[command(flatten)]
+    pub(crate) state: State,
+    /// Says what would be done, and changes nothing.
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+/// Where a new unlock key goes. It is written before anything changes.
+#[derive(clap::Args)]
+#[group(required = true, multiple = false)]
+pub(crate) struct NewKey {
+    /// Writes the new unlock key into this file (0600), which must not exist.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) new_unlock_key_file: Option<PathBuf>,
+    /// Writes the new unlock key to standard output.
+    #[arg(long)]
+    pub(crate) new_unlock_key_stdout: bool,
+    /// Takes the unlock key in this file instead of making one, `-` for standard input.
+    #[arg(long, value_name = "FILE|-")]
+    pub(crate) to_unlock_key_file: Option<PathBuf>,
 }
 
 #[derive(Subcommand)]

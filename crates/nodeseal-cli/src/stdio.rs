@@ -38,6 +38,32 @@ pub(crate) fn unlock_key(path: &Path) -> Result<UnlockKey> {
     Ok(UnlockKey::from_text(text.trim())?)
 }
 
+/// Writes an unlock key into a file that must not exist (0600), durably.
+pub(crate) fn write_new_key(path: &Path, key: &UnlockKey) -> Result<()> {
+    let mut options = File::options();
+    let mut file =
+        options.write(true).create_new(true).mode(0o600).open(path).map_err(Failure::io(path))?;
+    let written = file
+        .write_all(key.to_text().as_bytes())
+        .and_then(|()| file.write_all(b"\n"))
+        .and_then(|()| file.sync_all())
+        .and_then(|()| File::open(folder(path))?.sync_all());
+    written.map_err(Failure::io(path))
+}
+
+fn folder(path: &Path) -> &Path {
+    match path.parent() {
+        Some(dir) if !dir.as_os_str().is_empty() => dir,
+        _ => Path::new("."),
+    }
+}
+
+/// Writes an unlock key to standard output.
+pub(crate) fn write_key(key: &UnlockKey) -> Result<()> {
+    write_out(key.to_text().as_bytes())?;
+    write_out(b"\n")
+}
+
 fn open(path: &Path) -> io::Result<File> {
     if path == Path::new("-") {
         io::stdin().as_fd().try_clone_to_owned().map(File::from)

@@ -118,6 +118,7 @@ pub(crate) struct Visit<'a> {
     pub(crate) entry: &'a EntryRecord,
     pub(crate) place: &'a Place,
     /// The sealed record.
+    #[allow(dead_code, reason = "for whoever writes it again as it is")]
     pub(crate) sealed: &'a [u8],
     /// Nothing without keys, and of an entry that is damaged.
     pub(crate) opened: Option<Result<&'a SecretBytes, Unopened>>,
