@@ -36,12 +36,16 @@ mod image;
 mod inspect;
 mod key_file;
 mod log;
+mod migrate;
+mod new_folder;
 mod objects;
 mod pem;
 mod pkcs8;
 mod record;
+mod redact;
 mod replay;
 mod rfc1423;
+mod salvage;
 mod snapshot;
 mod state;
 #[cfg(test)]
@@ -57,6 +61,7 @@ pub use finding::{Finding, FindingKind, Loss, Severity};
 pub use inspect::{Inspection, KeyFacts, inspect, inspect_in};
 pub use key_file::{DekHeader, DekSlot, Finding as KeyFileFinding, KeyFile, KeyForm, NodeKeys};
 pub use log::{EntryFacts, EntryRange, HardState, RaftMember, SegmentFacts};
+pub use migrate::{Migrated, export, export_in, import, import_in};
 pub use objects::{
     Cluster, ClusterFacts, ClusterUnlockKey, Driver, FileTarget, Meta, Node, NodeRole, ObjectKind,
     Secret, SecretFacts, SecretReference, Service, Task, TaskState, Timestamp,
@@ -64,8 +69,10 @@ pub use objects::{
 pub use record::Algorithm;
 #[cfg(fuzzing)]
 pub(crate) use record::Record;
+pub use redact::{Redacted, redact, redact_in};
 pub use replay::Objects;
 #[cfg(fuzzing)]
 pub(crate) use replay::Replay;
+pub use salvage::{Salvage, SalvageReport};
 pub use snapshot::SnapshotFacts;
 pub use state::{RaftFacts, State};

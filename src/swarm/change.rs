@@ -23,7 +23,7 @@ mod rewrite;
 mod tests;
 
 use core::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use keys::KeyState;
@@ -35,7 +35,6 @@ use crate::fs::{Fs, Lock, RealFs};
 use crate::key::{Event, Mode, Reason, Rekey, UnlockKey, Wanted};
 use crate::swarm::folder::Folder;
 use crate::swarm::state::read_key_file;
-use crate::wal;
 use crate::wal::etcd::SEGMENT_SIZE;
 
 /// A change of a manager's folder.
@@ -116,7 +115,10 @@ impl Manager {
     /// As for [`Manager::open`].
     pub fn open_in(fs: Arc<dyn Fs>, dir: &Path, key: Option<&UnlockKey>) -> Result<Self> {
         let folder = Folder::new(dir);
-        let locks = lock(&*fs, &folder.log())?;
+        let locks = folder.lock(&*fs)?;
+        if locks.is_empty() {
+            return Err(Error::Missing(folder.log()));
+        }
         let path = folder.key_file();
         let file = read_key_file(&*fs, &path)?;
         let keys = file.unlock(key).map_err(|error| error.in_file(&path))?;
@@ -313,19 +315,6 @@ impl<'a> Turn<'a> {
     fn is_needed(&self, before: &KeyState, after: &KeyState) -> bool {
         !matches!(self.edit, Edit::Nothing) || before.lifecycle != after.lifecycle
     }
-}
-
-/// The locks on all segments, which a running dockerd holds.
-fn lock(fs: &dyn Fs, log: &Path) -> Result<Vec<Box<dyn Lock>>> {
-    let (segments, _) = wal::list(fs, log)?;
-    if segments.is_empty() {
-        return Err(Error::Missing(log.to_owned()));
-    }
-    let take = |path: &PathBuf| {
-        let lock = fs.try_lock_open(path).map_err(|e| Error::io("lock", path, e))?;
-        lock.ok_or_else(|| Error::Busy(path.clone()))
-    };
-    segments.iter().map(|segment| take(&segment.path)).collect()
 }
 
 impl fmt::Debug for Manager {

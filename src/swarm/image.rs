@@ -1,5 +1,7 @@
 //! A whole store with every object's bytes as they were found, to write it again.
 
+mod repair;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, Result};

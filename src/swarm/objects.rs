@@ -207,7 +207,7 @@ pub(crate) fn id(message: &[u8]) -> Result<String> {
 }
 
 /// The last value of an integer field, 0 where there is none.
-fn last_uint(message: &[u8], number: u64) -> Result<u64> {
+pub(crate) fn last_uint(message: &[u8], number: u64) -> Result<u64> {
     let mut found = 0;
     for field in Fields::of(message) {
         let (field, value) = field?;
@@ -219,7 +219,7 @@ fn last_uint(message: &[u8], number: u64) -> Result<u64> {
 }
 
 /// The last value of a field of bytes, empty where there is none.
-fn last_bytes(message: &[u8], number: u64) -> Result<&[u8]> {
+pub(crate) fn last_bytes(message: &[u8], number: u64) -> Result<&[u8]> {
     let mut found = &[][..];
     for field in Fields::of(message) {
         let (field, value) = field?;

@@ -82,7 +82,6 @@ impl<'a> Draft<'a> {
     }
 
     /// The CRC behind its frames.
-    #[cfg(test)]
     pub(crate) const fn chain(&self) -> u32 {
         self.out.frames.chain()
     }

@@ -51,6 +51,88 @@ pub(crate) enum Swarm {
         #[arg(long, required = true)]
         reveal: bool,
     },
+    /// A verdict on every file and every record; without a key, what can be known so.
+    Doctor {
+        #[command(flatten)]
+        state: State,
+        /// All records, not only those with which something is wrong.
+        #[arg(long)]
+        records: bool,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Removes what crashes, repairs and upgrades left behind. The daemon must be stopped.
+    #[command(group = clap::ArgGroup::new("do").required(true).args(["dry_run", "remove"]))]
+    Clean {
+        #[command(flatten)]
+        state: State,
+        /// Only shows what would be removed, and what not, and why.
+        #[arg(long)]
+        dry_run: bool,
+        /// Overwrites and removes it. Overwriting is a best effort: see SECURITY.md.
+        #[arg(long)]
+        remove: bool,
+    },
+    /// Writes down, under the folder's keys, what a stopped manager's folder holds.
+    Attest {
+        #[command(flatten)]
+        state: State,
+        /// The file to write, which must not exist. Keep it elsewhere than the folder.
+        #[arg(long, value_name = "FILE")]
+        attestation: PathBuf,
+    },
+    /// Compares a stopped manager's folder with an attestation.
+    Verify {
+        #[command(flatten)]
+        state: State,
+        /// The file that `attest` wrote.
+        #[arg(long, value_name = "FILE")]
+        attestation: PathBuf,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Saves all that still opens into a new folder, from which dockerd starts.
+    ///
+    /// Says what is lost, and ends with 4 if anything is.
+    Salvage {
+        #[command(flatten)]
+        state: State,
+        /// The new folder, which must not exist or be empty.
+        #[arg(long, value_name = "NEW")]
+        to: PathBuf,
+        /// Only says what would be saved and what is lost.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// A copy for others to look at, without payloads and keys.
+    Redact {
+        #[command(flatten)]
+        state: State,
+        /// The copy, which must not exist or be an empty folder.
+        #[arg(long, value_name = "NEW")]
+        to: PathBuf,
+    },
+    /// Makes a native keyring and store of a manager's folder, locked with the same unlock key.
+    Export {
+        #[command(flatten)]
+        state: State,
+        /// The native folder, which must not exist or be empty.
+        #[arg(long, value_name = "NEW")]
+        to: PathBuf,
+        /// Only says what would be exported.
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Makes a manager's folder of what `export` made: --state-dir must not exist or be empty.
+    Import {
+        /// The native folder.
+        #[arg(long, value_name = "NATIVE")]
+        from: PathBuf,
+        #[command(flatten)]
+        state: State,
+    },
     /// Another unlock key, with a new DEK.
     ///
     /// Everything is sealed anew, so that the old unlock key and an old copy of the key file open
@@ -95,48 +177,6 @@ pub(crate) enum Swarm {
     ForceNewCluster {
         #[command(flatten)]
         of: Changing,
-    },
-    /// A verdict on every file and every record; without a key, what can be known so.
-    Doctor {
-        #[command(flatten)]
-        state: State,
-        /// All records, not only those with which something is wrong.
-        #[arg(long)]
-        records: bool,
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
-    },
-    /// Removes what crashes, repairs and upgrades left behind. The daemon must be stopped.
-    #[command(group = clap::ArgGroup::new("do").required(true).args(["dry_run", "remove"]))]
-    Clean {
-        #[command(flatten)]
-        state: State,
-        /// Only shows what would be removed, and what not, and why.
-        #[arg(long)]
-        dry_run: bool,
-        /// Overwrites and removes it. Overwriting is a best effort: see SECURITY.md.
-        #[arg(long)]
-        remove: bool,
-    },
-    /// Writes down, under the folder's keys, what a stopped manager's folder holds.
-    Attest {
-        #[command(flatten)]
-        state: State,
-        /// The file to write, which must not exist. Keep it elsewhere than the folder.
-        #[arg(long, value_name = "FILE")]
-        attestation: PathBuf,
-    },
-    /// Compares a stopped manager's folder with an attestation.
-    Verify {
-        #[command(flatten)]
-        state: State,
-        /// The file that `attest` wrote.
-        #[arg(long, value_name = "FILE")]
-        attestation: PathBuf,
-        /// As JSON.
-        #[arg(long)]
-        json: bool,
     },
 }
 

@@ -1,6 +1,6 @@
 //! Standard input and output without a buffer in between that would keep a copy of a secret.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
@@ -40,15 +40,7 @@ pub(crate) fn unlock_key(path: &Path) -> Result<UnlockKey> {
 
 /// Writes an unlock key into a file that must not exist (0600), durably.
 pub(crate) fn write_new_key(path: &Path, key: &UnlockKey) -> Result<()> {
-    let mut options = File::options();
-    let mut file =
-        options.write(true).create_new(true).mode(0o600).open(path).map_err(Failure::io(path))?;
-    let written = file
-        .write_all(key.to_text().as_bytes())
-        .and_then(|()| file.write_all(b"\n"))
-        .and_then(|()| file.sync_all())
-        .and_then(|()| File::open(folder(path))?.sync_all());
-    written.map_err(Failure::io(path))
+    write_new(path, &[key.to_text().as_bytes(), b"\n"])
 }
 
 fn folder(path: &Path) -> &Path {
@@ -80,20 +72,22 @@ pub(crate) fn write_out(bytes: &[u8]) -> Result<()> {
     out.write_all(bytes).map_err(Failure::io(path))
 }
 
-/// Writes a new file (0600), durably. One that could not be written whole is removed.
-pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
-    let mut options = OpenOptions::new();
+/// Writes a file that must not exist (0600), durably. One that could not be written whole is
+/// removed.
+pub(crate) fn write_new(path: &Path, parts: &[&[u8]]) -> Result<()> {
+    let mut options = File::options();
     let mut file =
         options.write(true).create_new(true).mode(0o600).open(path).map_err(Failure::io(path))?;
-    let folder = path.parent().filter(|dir| !dir.as_os_str().is_empty());
-    file.write_all(bytes)
+    let written = parts
+        .iter()
+        .try_for_each(|part| file.write_all(part))
         .and_then(|()| file.sync_all())
-        .and_then(|()| File::open(folder.unwrap_or(Path::new(".")))?.sync_all())
-        .map_err(|error| {
-            // What is there is not what was asked for.
-            let _ = fs::remove_file(path);
-            Failure::Io(path.to_owned(), error)
-        })
+        .and_then(|()| File::open(folder(path))?.sync_all());
+    written.map_err(|error| {
+        // What is there is not what was asked for.
+        let _ = fs::remove_file(path);
+        Failure::Io(path.to_owned(), error)
+    })
 }
 
 /// Writes public facts as JSON to standard output.

@@ -1,5 +1,6 @@
 mod attest;
 mod change;
+mod copy;
 mod doctor;
 mod inspect;
 
@@ -27,6 +28,10 @@ pub(crate) fn run(command: Swarm) -> Result<ExitCode> {
         Swarm::Clean { state, remove, dry_run: _ } => doctor::clean(&state, remove),
         Swarm::Attest { state, attestation } => attest::attest(&state, &attestation),
         Swarm::Verify { state, attestation, json } => attest::verify(&state, &attestation, json),
+        Swarm::Salvage { state, to, dry_run } => copy::salvage(&state, &to, dry_run),
+        Swarm::Redact { state, to } => copy::redact(&state, &to),
+        Swarm::Export { state, to, dry_run } => copy::export(&state, &to, dry_run),
+        Swarm::Import { from, state } => copy::import(&from, &state),
         Swarm::RotateUnlockKey { of, new, keep_dek } => {
             let rekey = if keep_dek { Rekey::KeepDek } else { Rekey::NewDek };
             change::run(&of, What::RotateUnlockKey(rekey), Some(&new))

@@ -85,7 +85,7 @@ impl LogScan {
     }
 }
 
-/// As [`scan_watched`], with nobody watching.
+/// As [`scan_watched`], with nobody who looks on.
 #[cfg(test)]
 pub(crate) fn scan(fs: &dyn Fs, dir: &Path, base: u64, findings: &mut Findings) -> Result<LogScan> {
     scan_watched(fs, dir, base, findings, &mut |_| {})
