@@ -2,8 +2,10 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
-/// Looks into a Docker Swarm manager's sealed state and into nodeseal's key files, and changes the
-/// keys and the membership of a stopped manager.
+use crate::cluster::args as cluster;
+
+/// Keeps and delivers secrets; looks into a Docker Swarm manager's sealed state, changes it, and makes
+/// others of it; looks into key files.
 ///
 /// Exit codes: 0; 2 for wrong usage; 3 for a wrong or missing key; 4 for damage; 1 otherwise.
 #[derive(Parser)]
@@ -21,6 +23,22 @@ pub(crate) enum Command {
     /// nodeseal's own key files.
     #[command(subcommand)]
     Keys(Keys),
+    /// Makes an embedded single-node store of secrets.
+    Init(cluster::Init),
+    /// Secrets in an embedded store.
+    #[command(subcommand)]
+    Secret(cluster::Secret),
+    /// Services, whose tasks are granted secrets.
+    #[command(subcommand)]
+    Service(cluster::Service),
+    /// Tasks of services.
+    #[command(subcommand)]
+    Task(cluster::Task),
+    /// Lays out what a node's tasks were granted, and takes away what they were not.
+    Deliver(cluster::Deliver),
+    /// The audit file of an embedded store.
+    #[command(subcommand)]
+    Audit(cluster::Audit),
 }
 
 #[derive(Subcommand)]
