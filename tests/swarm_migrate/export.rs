@@ -4,11 +4,11 @@ use nodeseal::keyring::Inspection;
 use nodeseal::swarm::{self, KeyFile, export, import};
 use nodeseal::{Error, UnlockKey};
 
-use crate::{Capture, beside, capture, content, read, segment, snapshot_of};
+use crate::{Capture, beside, captures, content, read, segment, snapshot_of};
 
 #[test]
 fn every_capture_goes_into_the_native_store_and_back() {
-    for name in capture::all() {
+    for name in captures() {
         let capture = Capture::unpack(&name);
         let (native, back) = (beside(&capture, "native"), beside(&capture, "back"));
         let key = capture.key();

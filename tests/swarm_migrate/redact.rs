@@ -7,7 +7,7 @@ use nodeseal::secret::SecretKey;
 use nodeseal::swarm::{self, KeyFile, redact};
 
 use crate::segment::{self, ENTRY, varint};
-use crate::{Capture, beside, capture, read, snapshot_of};
+use crate::{Capture, beside, captures, read, snapshot_of};
 
 /// All bytes that can be read from a redacted copy: its files, and what is sealed in them.
 fn all_bytes(dir: &Path) -> Vec<Vec<u8>> {
@@ -133,7 +133,7 @@ fn keys_of_clusters(dir: &Path, dek: &SecretKey) -> Vec<Vec<u8>> {
 
 #[test]
 fn no_payload_and_no_key_is_in_a_redacted_copy_and_all_else_is() {
-    for name in capture::all() {
+    for name in captures() {
         let capture = Capture::unpack(&name);
         let to = beside(&capture, "redacted");
         let original = read(&capture.dir(), &capture);

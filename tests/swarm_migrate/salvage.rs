@@ -5,7 +5,7 @@ use nodeseal::swarm::{self, FindingKind, KeyFile, ObjectKind, Salvage, SalvageRe
 use nodeseal::{Error, UnlockKey};
 
 use crate::segment::{self, ENTRY, Frame, STATE, only};
-use crate::{Capture, beside, capture, content, read, snapshot_of};
+use crate::{Capture, beside, captures, content, read, snapshot_of};
 
 /// A capture that is damaged and saved.
 struct Patient {
@@ -74,7 +74,7 @@ impl Patient {
 
 #[test]
 fn a_whole_folder_is_saved_whole() {
-    for name in capture::all() {
+    for name in captures() {
         let patient = Patient::new(&name);
         let original = read(&patient.capture.dir(), &patient.capture);
         let (report, state) = patient.save();

@@ -4,7 +4,7 @@ use core::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use nodeseal::swarm::{Change, Manager, Progress, Report, Severity};
+use nodeseal::swarm::{Change, Finding, FindingKind, Manager, Progress, Report, Severity};
 use nodeseal::{Error, Protection, Rekey, UnlockKey};
 
 use crate::args::{Changing, NewKey};
@@ -112,7 +112,10 @@ fn tell(progress: Progress) {
 
 /// What still lies there.
 fn warn(report: &Report) {
-    for finding in report.findings.iter().filter(|one| one.severity != Severity::Note) {
+    // What stood under retired keys goes with the files that are replaced.
+    let told =
+        |one: &&Finding| one.severity != Severity::Note && one.kind != FindingKind::RetiredKey;
+    for finding in report.findings.iter().filter(told) {
         eprintln!("nodeseal: found before: {finding}");
     }
 }

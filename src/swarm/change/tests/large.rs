@@ -2,7 +2,9 @@
 //!
 //! With `NODESEAL_LONG` in the environment, best in an optimized build, at Swarm's own sizes: a log of
 //! over 64 MB in two segments and a snapshot of over 60 MB, on the real file system; then time and
-//! memory are told beside those of copying the files.
+//! memory are told beside those of copying the files. On two cores that others used too, a log of
+//! 66 MB took as long as copying it durably, a snapshot of 66 MB 1.9 times as long; the memory grew by
+//! once the state over what reading one file whole had taken.
 
 use std::time::{Duration, Instant};
 
