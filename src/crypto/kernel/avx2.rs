@@ -6,6 +6,7 @@ mod lanes;
 mod rows;
 
 use self::lanes::EIGHT;
+use super::many::ABREAST;
 use super::poly64::{Poly64, equal};
 use super::words::{Blocks, xor};
 use crate::crypto::TAG_LEN;
@@ -18,8 +19,6 @@ const SHORT: usize = 4 * 64 - 32;
 const MEDIUM: usize = 6 * 64 - 32;
 /// What the first eight blocks are for, in bytes.
 const NEAR: usize = 8 * 64 - 32;
-/// The integer units authenticate at every length.
-pub(super) const WIDE: usize = usize::MAX;
 /// How much is encrypted before it is authenticated, in bytes: stays in the first cache.
 const PIECE: usize = 8 << 10;
 
@@ -56,11 +55,26 @@ pub(super) fn open(key: &[u8; 32], suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: 
 }
 
 /// The tag of `data` under a one-time key.
+#[cfg(test)]
 #[target_feature(enable = "avx2")]
 pub(super) fn mac(key: &[u8; 32], data: &[u8]) -> [u8; TAG_LEN] {
     let mut poly = Poly64::from_key(key);
     poly.update(data);
     poly.finish()
+}
+
+/// The tags of texts, each under the one-time key that its block begins with.
+#[target_feature(enable = "avx2")]
+pub(super) fn macs(
+    keys: &[[u8; 64]; ABREAST],
+    texts: &[&[u8]],
+    tags: &mut [[u8; TAG_LEN]; ABREAST],
+) {
+    for ((tag, key), text) in tags.iter_mut().zip(keys).zip(texts) {
+        let mut poly = key.first_chunk().map_or_else(|| Poly64::new(0, 0), Poly64::from_key);
+        poly.update(text);
+        *tag = poly.finish();
+    }
 }
 
 /// Makes as many blocks as `len` bytes take, at most eight; gives the authenticator.
