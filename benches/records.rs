@@ -2,19 +2,21 @@
 #![allow(clippy::expect_used, missing_docs, reason = "a bench that fails may panic")]
 
 use std::hint::black_box;
-use std::io::{Cursor, Read, Seek, Write};
+use std::io::Cursor;
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use nodeseal::fs::SimFs;
 use nodeseal::keyring::Location;
-use nodeseal::seal::{Era, LogId, RECORD_OVERHEAD};
+use nodeseal::seal::{Era, LogId, RECORD_OVERHEAD, STREAM_HEADER_LEN};
 use nodeseal::secret::SecretBytes;
 use nodeseal::{Identity, Keyring, Protector};
 
 const BATCHES: [usize; 3] = [1, 32, 256];
 const SIZES: [usize; 6] = [64, 256, 1 << 10, 4 << 10, 16 << 10, 64 << 10];
-const STREAM: usize = 16 << 20;
+const STREAM: usize = 64 << 20;
+const THREADS: [NonZeroUsize; 2] = [NonZeroUsize::MIN, NonZeroUsize::MIN.saturating_add(1)];
 const TERM: Era = Era::term(1);
 
 fn keyring() -> Keyring {
@@ -82,45 +84,77 @@ fn records(c: &mut Criterion) {
     }
 }
 
-fn streams(c: &mut Criterion) {
-    let streams = keyring().streams();
-    let plain = vec![7; STREAM];
-    let seal = |file| {
-        let mut writer = streams.create("snapshot", file).expect("begun");
-        writer.write_all(&plain).expect("written");
-        let (file, sealed) = writer.finish(LogId::START, b"").expect("finished");
-        sealed.durable();
-        file
-    };
-    let mut file = seal(Cursor::new(Vec::new()));
-    let mut group = c.benchmark_group("stream-16MiB");
-    group.throughput(Throughput::Bytes(STREAM as u64)).sample_size(20);
-    group.bench_function("write", |b| {
-        let mut memory = Some(Cursor::new(Vec::with_capacity(file.get_ref().len())));
-        b.iter(|| {
-            let mut file = memory.take().unwrap_or_default();
-            file.get_mut().clear();
-            file.set_position(0);
-            memory = Some(seal(file));
-        });
-    });
-    group.bench_function("verify", |b| {
-        b.iter(|| {
-            file.rewind().expect("rewound");
-            let mut reader = streams.open("snapshot", &mut file).expect("opened");
-            reader.verify().expect("verified");
-        });
-    });
-    group.bench_function("read", |b| {
-        let mut read = vec![0; STREAM];
-        b.iter(|| {
-            file.rewind().expect("rewound");
-            let mut reader = streams.open("snapshot", &mut file).expect("opened");
-            reader.read_exact(&mut read).expect("read");
-        });
-    });
+/// As a store does when it starts: many records that stand one after the other in memory.
+fn bulk(c: &mut Criterion) {
+    const COUNT: usize = 100_000;
+    let log = keyring().log("raft").expect("a valid name");
+    let after = LogId::new(0, TERM);
+    let mut group = c.benchmark_group("open-100000");
+    for size in [64, 256] {
+        let mut sealed = vec![7; COUNT * (RECORD_OVERHEAD + size)];
+        for part in split(&mut sealed, size).chunks_mut(32) {
+            let after = part.first().map_or(after, |(id, _)| LogId::new(id.index - 1, TERM));
+            log.seal_batch(after, part).expect("sealed").durable();
+        }
+        let (elements, bytes) = (COUNT as u64, (COUNT * size) as u64);
+        group.throughput(Throughput::ElementsAndBytes { elements, bytes }).sample_size(20);
+        for threads in THREADS {
+            group.bench_function(format!("{size}/{threads}-threads"), |b| {
+                b.iter_batched_ref(
+                    || sealed.clone(),
+                    |memory| {
+                        let mut records = split(memory, size);
+                        log.open_bulk(after, &mut records, threads, |_| ()).expect("opened");
+                    },
+                    BatchSize::PerIteration,
+                );
+            });
+        }
+    }
     group.finish();
 }
 
-criterion_group!(benches, records, streams);
+/// The records in `memory`, with their entries.
+fn split(memory: &mut [u8], size: usize) -> Vec<(LogId, &mut [u8])> {
+    memory.chunks_mut(RECORD_OVERHEAD + size).enumerate().map(|(i, r)| (id(i), r)).collect()
+}
+
+/// From memory to memory, which has all been used before.
+fn streams(c: &mut Criterion) {
+    let streams = keyring().streams();
+    let plain = vec![7; STREAM];
+    let mut memory = vec![7; STREAM + STREAM / 1024];
+    let mut read = vec![7; STREAM];
+    let seal = |memory: &mut [u8], threads| {
+        let mut writer = streams.create("snapshot", Cursor::new(memory)).expect("begun");
+        writer.copy_from(&mut &plain[..], threads).expect("written");
+        writer.finish(LogId::START, b"").expect("finished").1.durable();
+    };
+    seal(&mut memory, NonZeroUsize::MIN);
+    let mut group = c.benchmark_group("stream-64MiB");
+    group.throughput(Throughput::Bytes(STREAM as u64)).sample_size(20);
+    for threads in THREADS {
+        group.bench_function(format!("write/{threads}-threads"), |b| {
+            b.iter(|| seal(&mut memory, threads));
+        });
+        let len = STREAM_HEADER_LEN + STREAM + 32 * (STREAM >> 16);
+        group.bench_function(format!("verify/{threads}-threads"), |b| {
+            b.iter(|| {
+                let mut reader =
+                    streams.open("snapshot", Cursor::new(&memory[..len])).expect("opened");
+                reader.verify_on(threads).expect("verified");
+            });
+        });
+        group.bench_function(format!("read/{threads}-threads"), |b| {
+            b.iter(|| {
+                let mut reader =
+                    streams.open("snapshot", Cursor::new(&memory[..len])).expect("opened");
+                reader.copy_to(&mut &mut read[..], threads).expect("read");
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, records, bulk, streams);
 criterion_main!(benches);

@@ -2,8 +2,10 @@
 
 pub(crate) mod argon2id;
 pub(crate) mod hkdf;
+pub(crate) mod hmac;
 pub(crate) mod kernel;
 pub(crate) mod random;
+pub(crate) mod sealed_box;
 pub(crate) mod secretbox;
 pub(crate) mod stack;
 #[cfg(test)]

@@ -67,6 +67,29 @@ pub enum Error {
     Exists(PathBuf),
     /// Another handle, perhaps in another process, holds the lock.
     Busy(PathBuf),
+    /// The task was not granted the secret.
+    NotGranted {
+        /// The task's id.
+        task: String,
+        /// The secret's id.
+        secret: String,
+    },
+    /// The task was granted the secret, but its node was not given it.
+    NotAssigned {
+        /// The task's id.
+        task: String,
+        /// The secret's id.
+        secret: String,
+    },
+    /// The changes lead on from somewhere else: some are missing, or came twice.
+    Gap {
+        /// The sequence that was reached, if any was.
+        at: Option<u64>,
+        /// The sequence that the changes lead on from.
+        from: u64,
+    },
+    /// The folder is not on a memory-backed file system, and secrets are to stand in it.
+    NotInMemory(PathBuf),
     /// An earlier write failed; what is on disk is unknown until it is opened anew.
     Poisoned,
     /// The operating system refused a file operation.
@@ -120,6 +143,11 @@ pub enum KeyTextFault {
 pub enum Misuse {
     /// A name or id is empty, too long, or has a character outside `[A-Za-z0-9._-]`.
     Name(&'static str),
+    /// An id is empty, longer than 64 characters, begins with neither a letter nor a digit, or has
+    /// a character outside `[A-Za-z0-9._-]`.
+    Id(&'static str),
+    /// A reference to a secret is not of the right form: its target, owner or mode.
+    Grant(&'static str),
     /// An index does not come after the one before it.
     NotIncreasing {
         /// The index that was given.
@@ -189,10 +217,13 @@ impl Error {
                 ErrorKind::Damaged
             }
             Self::Unsupported { .. } => ErrorKind::Unsupported,
-            Self::ExpectedLocked | Self::OtherIdentity { .. } | Self::Exists(_) => {
-                ErrorKind::Expectation
-            }
-            Self::Missing(_) => ErrorKind::Missing,
+            Self::ExpectedLocked
+            | Self::OtherIdentity { .. }
+            | Self::Exists(_)
+            | Self::NotGranted { .. }
+            | Self::Gap { .. }
+            | Self::NotInMemory(_) => ErrorKind::Expectation,
+            Self::Missing(_) | Self::NotAssigned { .. } => ErrorKind::Missing,
             Self::Busy(_) => ErrorKind::Busy,
             Self::Poisoned => ErrorKind::Poisoned,
             Self::Io { .. } | Self::Stream(_) | Self::Random | Self::OutOfMemory => ErrorKind::Io,
@@ -273,6 +304,17 @@ impl fmt::Display for Error {
             Self::Missing(path) => write!(f, "{} is missing", path.display()),
             Self::Exists(path) => write!(f, "{} exists already", path.display()),
             Self::Busy(path) => write!(f, "{} is locked by another", path.display()),
+            Self::NotGranted { task, secret } => {
+                write!(f, "task {task} not authorized to access secret {secret}")
+            }
+            Self::NotAssigned { task, secret } => {
+                write!(f, "secret {secret} of task {task} is not on this node")
+            }
+            Self::Gap { at: Some(at), from } => {
+                write!(f, "changes since {from}, but what there is has the sequence {at}")
+            }
+            Self::Gap { at: None, from } => write!(f, "changes since {from}, but there is nothing"),
+            Self::NotInMemory(path) => write!(f, "{} is not memory-backed", path.display()),
             Self::Poisoned => f.write_str("an earlier write failed: open anew before going on"),
             Self::Io { op, path, source } => write!(f, "{op} {}: {source}", path.display()),
             Self::Stream(source) => write!(f, "stream: {source}"),
@@ -313,6 +355,11 @@ impl fmt::Display for Misuse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Name(what) => write!(f, "the {what} is not 1 to 64 of [A-Za-z0-9._-]"),
+            Self::Id(what) => write!(
+                f,
+                "the {what} is not 1 to 64 of [A-Za-z0-9._-] that begin with a letter or digit"
+            ),
+            Self::Grant(fault) => f.write_str(fault),
             Self::NotIncreasing { index, after } => {
                 write!(f, "index {index} does not come after {after}")
             }

@@ -87,6 +87,17 @@ pub trait Fs: fmt::Debug + Send + Sync {
     /// the system says.
     fn create_dir(&self, dir: &Path) -> io::Result<()>;
 
+    /// Removes an empty folder.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, `DirectoryNotEmpty`, `NotADirectory`, `Unsupported` where it is not provided, or
+    /// what the system says.
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        let _ = dir;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Creates a folder (0700) and those missing above it, and makes their names durable. A folder
     /// that is there already is left as it is; its name is made durable too, because a process may
     /// have been killed between its creation and that, unless the folder above may not be read.
@@ -132,6 +143,18 @@ pub trait Fs: fmt::Debug + Send + Sync {
     /// `InvalidInput` if the name is not a plain file's (a symbolic link is not followed), or what
     /// the system says.
     fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>>;
+
+    /// Takes the exclusive lock on a file that is there, as etcd takes it on the segments of its log:
+    /// of the open file (`F_OFD_SETLK`), over its whole length. It does not conflict with the lock
+    /// of [`try_lock`](Self::try_lock). `None`: another holds it. Dropping the guard releases it.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, `Unsupported` where the file system has no such locks, or what the system says.
+    fn try_lock_open(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        let _ = path;
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 /// An open file.

@@ -2,7 +2,7 @@
 
 use crate::error::{Place, Result};
 use crate::secret::{SecretBytes, SecretKey};
-use crate::swarm::{Finding, Findings, Objects, Record};
+use crate::swarm::{Finding, Findings, Objects, Record, Replay};
 
 /// Opens a record of Swarm's.
 ///

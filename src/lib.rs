@@ -11,12 +11,15 @@
 //! - [`store`]: a durable sealed log on segment files, for any raft engine or none.
 //! - [`key`]: unlock key, lock record, ids, the rotation's words.
 //! - [`secret`]: memory that is wiped.
+//! - [`grant`]: ids, references to secrets, and what a node is given.
+//! - [`audit`]: events for whoever accounts for secrets and keys.
 //! - [`fs`]: the seam for files, and a file system that fails on demand for tests.
+//! - `delivery` (feature, Linux): secrets as files in a tmpfs for each task.
 //! - `swarm` (feature): Docker Swarm's state, read.
 //! - [`hazmat`]: the raw box. Not needed on the paved path.
 //!
-//! Features: `swarm`; `serde`, `Serialize` for types of public facts. A feature adds API and
-//! changes no behaviour.
+//! Features: `swarm`; `delivery`; `tracing`, a sink of audit events; `serde`, `Serialize` for types
+//! of public facts. A feature adds API and changes no behaviour.
 //!
 //! # Security
 //!
@@ -31,12 +34,26 @@
 //! | `crypto::kernel::memory` | loads and stores of vectors | their intrinsics take raw pointers |
 //! | `crypto::kernel::vector` | calls of functions that need processor features | they are unsafe to call where the features are missing |
 
+#![cfg_attr(
+    feature = "swarm",
+    allow(dead_code, unused_imports, reason = "what writes Swarm's state is on its way")
+)]
+
+/// Tests share helpers with those that use the crate from outside.
+#[cfg(test)]
+extern crate self as nodeseal;
+
+pub mod audit;
+mod calendar;
 mod crypto;
+#[cfg(all(feature = "delivery", target_os = "linux"))]
+pub mod delivery;
 mod error;
 pub mod fs;
 #[cfg(all(fuzzing, feature = "swarm"))]
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod grant;
 pub mod hazmat;
 pub mod key;
 pub mod keyring;

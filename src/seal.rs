@@ -22,9 +22,11 @@ use crate::keyring::{LiveDek, Pin, Shared};
 use crate::secret::SecretKey;
 
 mod batch;
+mod bulk;
 mod cell;
 mod log;
 mod log_id;
+mod ordered;
 mod record;
 mod state;
 mod stream;

@@ -22,10 +22,16 @@
 //! # Ok::<(), nodeseal::Error>(())
 //! ```
 
+mod attest;
+mod certificate;
+mod clean;
+mod der;
+mod doctor;
 mod ec_key;
 mod fernet;
 mod finding;
 mod folder;
+mod image;
 mod inspect;
 mod key_file;
 mod log;
@@ -37,7 +43,12 @@ mod replay;
 mod rfc1423;
 mod snapshot;
 mod state;
+#[cfg(test)]
+mod tests;
 
+pub use attest::{Attestation, Verification, attest, attest_in, verify, verify_in};
+pub use clean::{Leftover, clean, clean_in, leftovers, leftovers_in};
+pub use doctor::{Diagnosis, FileKind, FileVerdict, RecordVerdict, Verdict, doctor, doctor_in};
 #[cfg(fuzzing)]
 pub(crate) use finding::Findings;
 pub use finding::{Finding, FindingKind, Loss, Severity};
@@ -52,5 +63,7 @@ pub use record::Algorithm;
 #[cfg(fuzzing)]
 pub(crate) use record::Record;
 pub use replay::Objects;
+#[cfg(fuzzing)]
+pub(crate) use replay::Replay;
 pub use snapshot::SnapshotFacts;
 pub use state::{RaftFacts, State};

@@ -24,6 +24,10 @@
 
 mod append;
 mod block;
+#[cfg(feature = "swarm")]
+pub(crate) mod encode;
+#[cfg(feature = "swarm")]
+pub(crate) mod etcd;
 mod frame;
 mod name;
 pub(crate) mod proto;

@@ -11,7 +11,8 @@ compile_error!("nodeseal needs a unix system: elsewhere folders cannot be synced
 
 /// The operating system's.
 ///
-/// The lock is `flock(2)`'s. A forked child shares it until it ends or execs.
+/// The lock is `flock(2)`'s, but for [`Fs::try_lock_open`], which works on Linux with the feature
+/// `swarm`. A forked child shares it until it ends or execs.
 #[derive(Debug, Default, Clone, Copy)]
 #[non_exhaustive]
 pub struct RealFs;
@@ -53,6 +54,10 @@ impl Fs for RealFs {
         DirBuilder::new().mode(0o700).create(dir)
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::remove_dir(dir)
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(dir)? {
@@ -75,6 +80,28 @@ impl Fs for RealFs {
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(e)) => Err(e),
         }
+    }
+
+    #[cfg(all(feature = "swarm", target_os = "linux"))]
+    fn try_lock_open(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        try_lock_open(path)
+    }
+}
+
+#[cfg(all(feature = "swarm", target_os = "linux"))]
+fn try_lock_open(path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+    use nix::errno::Errno;
+    use nix::fcntl::{FcntlArg, fcntl};
+    use nix::libc::{F_WRLCK, SEEK_SET, flock};
+
+    let file = OpenOptions::new().read(true).write(true).open(path)?;
+    #[expect(clippy::cast_possible_truncation, reason = "the system's own constants")]
+    let whole =
+        flock { l_type: F_WRLCK as _, l_whence: SEEK_SET as _, l_start: 0, l_len: 0, l_pid: 0 };
+    match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole)) {
+        Ok(_) => Ok(Some(Box::new(RealLock { _file: file }))),
+        Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
+        Err(e) => Err(e.into()),
     }
 }
 
@@ -181,6 +208,22 @@ mod tests {
         assert_eq!(mode(&at("lock")), 0o600);
         assert_eq!(mode(&at("a")), 0o700);
         assert_eq!(mode(&at("a/b")), 0o700);
+    }
+
+    #[cfg(all(feature = "swarm", target_os = "linux"))]
+    #[test]
+    fn an_open_files_lock_is_held_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("file");
+        let missing = RealFs.try_lock_open(&path).unwrap_err();
+        assert_eq!(missing.kind(), io::ErrorKind::NotFound);
+        RealFs.create_new(&path).unwrap();
+        let held = RealFs.try_lock_open(&path).unwrap();
+        assert!(held.is_some() && RealFs.try_lock_open(&path).unwrap().is_none());
+        // As etcd's readers do.
+        RealFs.open_read(&path).unwrap();
+        drop(held);
+        assert!(RealFs.try_lock_open(&path).unwrap().is_some());
     }
 
     #[test]

@@ -277,6 +277,17 @@ impl Fs for SimFs {
         self.operation(|disk| disk.create(dir, Node::folder()).map(drop))
     }
 
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.operation(|disk| {
+            if !disk.folder(disk.find(dir)?)?.live().is_empty() {
+                return Err(io::ErrorKind::DirectoryNotEmpty.into());
+            }
+            let (folder, name) = disk.find_name(dir)?;
+            disk.folder_mut(folder)?.make(NameChange::Remove { name });
+            Ok(())
+        })
+    }
+
     fn list(&self, dir: &Path) -> io::Result<Vec<OsString>> {
         self.operation(|disk| {
             let names = disk.folder(disk.find(dir)?)?.live();
@@ -296,6 +307,15 @@ impl Fs for SimFs {
             if disk.is_folder(inode) {
                 return Err(io::ErrorKind::InvalidInput.into());
             }
+            Ok(disk.locked.insert(inode).then_some(inode))
+        })?;
+        Ok(locked.map(|inode| Box::new(SimLock { fs: self.clone(), inode }) as Box<dyn Lock>))
+    }
+
+    fn try_lock_open(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        let locked = self.operation(|disk| {
+            let inode = disk.find(path)?;
+            disk.file(inode)?;
             Ok(disk.locked.insert(inode).then_some(inode))
         })?;
         Ok(locked.map(|inode| Box::new(SimLock { fs: self.clone(), inode }) as Box<dyn Lock>))

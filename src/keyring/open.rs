@@ -9,9 +9,11 @@ use super::shared::{Shared, Writer, destroy, live};
 use super::slot::{Credential, Slot};
 use super::text::{KeyFile, MAX_FILE, SlotLine, Slots};
 use super::{Keyring, Location};
+use crate::audit::{Action, Event, Sink};
 use crate::crypto::xchacha;
 use crate::error::{Error, Result};
 use crate::fs::{self, Fs, Lock};
+use crate::grant::{NodeId, Time};
 use crate::key::{Identity, Mode, Passphrase, Recipient, UnlockKey};
 use crate::secret::{SecretBytes, SecretKey};
 
@@ -44,6 +46,7 @@ struct LockedFile {
     lock: Box<dyn Lock>,
     file: KeyFile,
     bytes: usize,
+    audit: Option<Arc<dyn Sink>>,
 }
 
 /// Why a file could not be unlocked, and the file to try again with.
@@ -80,7 +83,7 @@ impl Keyring {
             return Err(Error::ExpectedLocked);
         }
         settle(&location, &bytes)?;
-        let locked = Box::new(LockedFile { location, lock, file, bytes: bytes.len() });
+        let locked = Box::new(LockedFile { location, lock, file, bytes: bytes.len(), audit: None });
         match &locked.file.header.slots {
             Slots::Clear(file_key) => {
                 let file_key = file_key.duplicate();
@@ -92,6 +95,14 @@ impl Keyring {
 }
 
 impl LockedKeyring {
+    /// Reports every attempt to unlock the file to `sink`: [`Action::Unlocked`] or
+    /// [`Action::UnlockFailed`], with the node's name, and the error's text as the detail.
+    #[must_use]
+    pub fn audited(mut self, sink: Arc<dyn Sink>) -> Self {
+        self.0.audit = Some(sink);
+        self
+    }
+
     /// Unlocks the file with the cluster's unlock key.
     ///
     /// # Errors
@@ -113,10 +124,19 @@ impl LockedKeyring {
     }
 
     fn unlock_with(self, credential: Credential<'_>) -> Result<Keyring, UnlockError> {
-        let opened = match self.0.file_key(credential) {
+        // Before anything opens: what is not recorded does not happen.
+        let unlocked = self.0.file_key(credential).and_then(|file_key| {
+            self.0.report(None)?;
+            Ok(file_key)
+        });
+        let opened = match unlocked {
             Ok(file_key) => self.0.open(&file_key),
             Err(error) => Err((error, self.0)),
         };
+        if let Err((error, file)) = &opened {
+            // There is nothing left to hold back.
+            file.report(Some(error)).ok();
+        }
         opened.map_err(|(error, file)| UnlockError { error, locked: Self(file) })
     }
 
@@ -148,6 +168,15 @@ impl LockedFile {
             }
         }
         Err(Error::WrongKey)
+    }
+
+    fn report(&self, failed: Option<&Error>) -> Result<()> {
+        let Some(sink) = &self.audit else { return Ok(()) };
+        let action = if failed.is_none() { Action::Unlocked } else { Action::UnlockFailed };
+        let mut event = Event::new(action, Time::now());
+        event.node = NodeId::new(self.file.header.identity.node()).ok();
+        event.detail = failed.map(ToString::to_string);
+        sink.record(&event)
     }
 
     fn open(self: Box<Self>, file_key: &SecretKey) -> Result<Keyring, (Error, Box<Self>)> {

@@ -14,6 +14,7 @@ mod places;
 mod records;
 mod streams;
 mod sweeps;
+mod threads;
 
 use independent::Node;
 

@@ -4,7 +4,11 @@
 //! whether both are the certificate's, is for whoever reads the certificate.
 
 use pkcs5::der::asn1::{BitStringRef, ObjectIdentifier, OctetStringRef};
-use pkcs5::der::{Decode, Reader, Result, SliceReader, Tag, TagMode, TagNumber};
+use pkcs5::der::{Decode, Encode, Reader, Result, SliceReader, Tag, TagMode, TagNumber};
+
+use super::der::{INTEGER, OCTET_STRING, SEQUENCE, tlv};
+use crate::error::Error;
+use crate::secret::SecretBytes;
 
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 
@@ -15,6 +19,10 @@ const CURVES: [(ObjectIdentifier, usize); 3] = [
     (ObjectIdentifier::new_unwrap("1.3.132.0.35"), 66),
 ];
 
+/// Tag of the point in an `ECPrivateKey`.
+const POINT: u8 = 0xa1;
+/// More than the largest of a key's public parts takes, the point of P-521, in bytes.
+const MAX_PUBLIC: usize = 160;
 /// First byte of a point that is not compressed.
 const UNCOMPRESSED: u8 = 4;
 
@@ -24,19 +32,7 @@ const UNCOMPRESSED: u8 = 4;
 /// SEQUENCE { 0, SEQUENCE { ecPublicKey, curve }, OCTET STRING { ECPrivateKey } }
 /// ```
 pub(crate) fn is_pkcs8(der: &[u8]) -> bool {
-    let parse = || {
-        let mut reader = SliceReader::new(der)?;
-        reader.sequence(|info| {
-            require(u8::decode(info)? == 0)?;
-            let curve = info.sequence(|algorithm| {
-                require(ObjectIdentifier::decode(algorithm)? == EC_PUBLIC_KEY)?;
-                ObjectIdentifier::decode(algorithm)
-            })?;
-            sec1(<&OctetStringRef>::decode(info)?.as_bytes(), Some(curve))
-        })?;
-        reader.finish()
-    };
-    parse().is_ok()
+    pkcs8(der).is_ok()
 }
 
 /// Whether `der` is a SEC 1 `ECPrivateKey` that names its curve, to the last byte.
@@ -50,9 +46,68 @@ pub(crate) fn is_sec1(der: &[u8]) -> bool {
     sec1(der, None).is_ok()
 }
 
-fn sec1(der: &[u8], outer: Option<ObjectIdentifier>) -> Result<()> {
+/// The public point in a key of either form, uncompressed, if it is there.
+pub(crate) fn point(der: &[u8]) -> Option<&[u8]> {
+    pkcs8(der).or_else(|_| sec1(der, None)).ok().flatten()
+}
+
+/// The key as PKCS#8: as it is, or, if it is SEC 1, the same key with its curve moved into the outer
+/// form, as Docker converts it.
+///
+/// # Errors
+///
+/// [`Error::Damaged`] if it is neither.
+pub(crate) fn to_pkcs8(key: &SecretBytes) -> crate::error::Result<SecretBytes> {
+    let der = key.expose();
+    if is_pkcs8(der) {
+        return Ok(SecretBytes::from(der));
+    }
+    if !is_sec1(der) {
+        return Err(Error::damaged("the TLS key has no known form"));
+    }
+    convert(der).map_err(|_| Error::damaged("the TLS key cannot be converted to PKCS#8"))
+}
+
+fn convert(der: &[u8]) -> Result<SecretBytes> {
     let mut reader = SliceReader::new(der)?;
-    reader.sequence(|key| {
+    let (scalar, curve, point) = reader.sequence(|key| {
+        u8::decode(key)?;
+        let scalar = <&OctetStringRef>::decode(key)?;
+        let curve = key.context_specific::<ObjectIdentifier>(TagNumber(0), TagMode::Explicit)?;
+        let point = key.context_specific::<BitStringRef<'_>>(TagNumber(1), TagMode::Explicit)?;
+        Result::Ok((scalar, curve, point))
+    })?;
+    let curve = curve.ok_or_else(|| Tag::Sequence.value_error())?;
+    let (mut first, mut second) = ([0; MAX_PUBLIC], [0; MAX_PUBLIC]);
+    let scalar = tlv(OCTET_STRING, &[scalar.as_bytes()]);
+    let point = match point {
+        Some(point) => tlv(POINT, &[point.encode_to_slice(&mut first)?]),
+        None => SecretBytes::new(),
+    };
+    let key = tlv(SEQUENCE, &[&[INTEGER, 1, 1], scalar.expose(), point.expose()]);
+    let oids = [EC_PUBLIC_KEY.encode_to_slice(&mut first)?, curve.encode_to_slice(&mut second)?];
+    let algorithm = tlv(SEQUENCE, &oids);
+    let key = tlv(OCTET_STRING, &[key.expose()]);
+    Ok(tlv(SEQUENCE, &[&[INTEGER, 1, 0], algorithm.expose(), key.expose()]))
+}
+
+fn pkcs8(der: &[u8]) -> Result<Option<&[u8]>> {
+    let mut reader = SliceReader::new(der)?;
+    let point = reader.sequence(|info| {
+        require(u8::decode(info)? == 0)?;
+        let curve = info.sequence(|algorithm| {
+            require(ObjectIdentifier::decode(algorithm)? == EC_PUBLIC_KEY)?;
+            ObjectIdentifier::decode(algorithm)
+        })?;
+        sec1(<&OctetStringRef>::decode(info)?.as_bytes(), Some(curve))
+    })?;
+    reader.finish()?;
+    Ok(point)
+}
+
+fn sec1(der: &[u8], outer: Option<ObjectIdentifier>) -> Result<Option<&[u8]>> {
+    let mut reader = SliceReader::new(der)?;
+    let point = reader.sequence(|key| {
         require(u8::decode(key)? == 1)?;
         let scalar = <&OctetStringRef>::decode(key)?.as_bytes();
         let inner = key.context_specific::<ObjectIdentifier>(TagNumber(0), TagMode::Explicit)?;
@@ -62,13 +117,16 @@ fn sec1(der: &[u8], outer: Option<ObjectIdentifier>) -> Result<()> {
         require(inner.is_none() || inner == curve)?;
         let coordinate = CURVES.iter().find(|(oid, _)| Some(*oid) == curve).map(|(_, len)| *len);
         require(coordinate == Some(scalar.len()))?;
-        match point.map(|point| point.as_bytes()) {
-            None => Ok(()),
-            Some(Some([UNCOMPRESSED, xy @ ..])) => require(xy.len() == 2 * scalar.len()),
-            Some(_) => require(false),
-        }
+        let point = point.map(|point| point.as_bytes());
+        require(match point {
+            None => true,
+            Some(Some([UNCOMPRESSED, xy @ ..])) => xy.len() == 2 * scalar.len(),
+            Some(_) => false,
+        })
+        .map(|()| point.flatten())
     })?;
-    reader.finish()
+    reader.finish()?;
+    Ok(point)
 }
 
 fn require(holds: bool) -> Result<()> {
@@ -109,11 +167,25 @@ mod tests {
         let with_point = pkcs8(P256, &sec1(32, None, Some(&point(32))));
         assert_eq!(with_point.len(), 138);
         assert!(is_pkcs8(&with_point) && !is_sec1(&with_point));
+        assert_eq!(super::point(&with_point), Some(&point(32)[..]));
         assert!(is_pkcs8(&pkcs8(P256, &sec1(32, None, None))));
         assert!(is_pkcs8(&pkcs8(P256, &sec1(32, Some(P256), None))));
         assert!(is_pkcs8(&pkcs8(P384, &sec1(48, None, Some(&point(48))))));
         let plain = sec1(32, Some(P256), Some(&point(32)));
         assert!(is_sec1(&plain) && !is_pkcs8(&plain));
+    }
+
+    #[test]
+    fn sec1_becomes_pkcs8() {
+        for (curve, len) in [(P256, 32), (P384, 48)] {
+            for point in [None, Some(&point(len)[..])] {
+                let old = SecretBytes::from_vec(sec1(len, Some(curve), point));
+                let new = pkcs8(curve, &sec1(len, None, point));
+                assert_eq!(to_pkcs8(&old).unwrap().expose(), new);
+                assert_eq!(to_pkcs8(&SecretBytes::from(&new[..])).unwrap().expose(), new);
+            }
+        }
+        assert!(to_pkcs8(&SecretBytes::from(&b"no key"[..])).is_err());
     }
 
     #[test]

@@ -81,6 +81,20 @@ pub enum FindingKind {
     EntryPlaintext,
     /// An entry's content is not a sealed record, or of an unknown algorithm.
     EntryNotARecord,
+    /// Two entries have the same sealed content, which Swarm accepts and nobody writes.
+    RecordCopied,
+    /// The key file's `kek-version` is beyond the log's end: it was altered, or the log cut.
+    KekVersionAhead,
+    /// An attested record or snapshot was altered.
+    AttestedAltered,
+    /// Attested records or an attested snapshot are not where they were.
+    AttestedMissing,
+    /// Something stands among what was attested that was not there.
+    AttestedInserted,
+    /// A fact of the key file is not as it was attested.
+    AttestedKeyFile,
+    /// A certificate is missing or damaged, or is not of this key, node or cluster.
+    Certificate,
     /// Entries under a retired key are still on the disk.
     RetiredKey,
     /// Entries that are not known to be committed.

@@ -26,6 +26,14 @@ impl Folder {
         self.certificates.join("swarm-node.key")
     }
 
+    pub(crate) fn certificate(&self) -> PathBuf {
+        self.certificates.join("swarm-node.crt")
+    }
+
+    pub(crate) fn root_certificate(&self) -> PathBuf {
+        self.certificates.join("swarm-root-ca.crt")
+    }
+
     pub(crate) fn log(&self) -> PathBuf {
         self.raft.join("wal-v3-encrypted")
     }
@@ -85,7 +93,7 @@ pub(crate) fn report_others(others: &[PathBuf], findings: &mut Findings) {
 }
 
 /// The names in a folder; `None` when there is no such folder.
-fn names(fs: &dyn Fs, dir: &Path) -> Result<Option<Vec<std::ffi::OsString>>> {
+pub(crate) fn names(fs: &dyn Fs, dir: &Path) -> Result<Option<Vec<std::ffi::OsString>>> {
     match fs.list(dir).map_err(|e| Error::io("list", dir, e)) {
         Ok(names) => Ok(Some(names)),
         Err(Error::Missing(_)) => Ok(None),

@@ -6,12 +6,15 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::fs::{Fs, RealFs};
 use crate::key::UnlockKey;
+use crate::swarm::certificate;
 use crate::swarm::finding::{Finding, FindingKind, Findings, Loss, at};
 use crate::swarm::folder::Folder;
 use crate::swarm::key_file::{DekHeader, DekSlot, KeyFile, KeyForm};
 use crate::swarm::objects::ObjectKind;
 use crate::swarm::replay::Objects;
-use crate::swarm::state::{RaftFacts, gather, read_key_file};
+use crate::swarm::state::{
+    RaftFacts, Unwatched, Watch, compare_key, gather_watched, read_key_file,
+};
 
 /// What [`inspect()`] found. Public facts only.
 #[derive(Debug)]
@@ -86,14 +89,24 @@ pub fn inspect(dir: impl AsRef<Path>, key: Option<&UnlockKey>) -> Result<Inspect
 ///
 /// As for [`inspect`].
 pub fn inspect_in(fs: &dyn Fs, dir: &Path, key: Option<&UnlockKey>) -> Result<Inspection> {
+    inspect_watched(fs, dir, key, &mut Unwatched)
+}
+
+/// As [`inspect_in`], with somebody who looks on.
+pub(crate) fn inspect_watched(
+    fs: &dyn Fs,
+    dir: &Path,
+    key: Option<&UnlockKey>,
+    watch: &mut dyn Watch,
+) -> Result<Inspection> {
     let folder = Folder::new(dir);
     let path = folder.key_file();
     let mut findings = Findings::default();
-    let (facts, keys) = match read_key_file(fs, &path) {
+    let (file, keys) = match read_key_file(fs, &path) {
         Ok(file) => {
             report(&file, &path, &mut findings);
             let keys = file.unlock(key).map_err(|error| error.in_file(&path));
-            (Some(KeyFacts::of(&file)), keys)
+            (Some(file), keys)
         }
         Err(error @ (Error::Damaged { .. } | Error::Unsupported { .. } | Error::Missing(_))) => {
             (None, Err(error))
@@ -108,7 +121,9 @@ pub fn inspect_in(fs: &dyn Fs, dir: &Path, key: Option<&UnlockKey>) -> Result<In
     }
     let mut objects = Objects::default();
     let opened = keys.as_ref().ok().filter(|keys| keys.current.is_some());
-    let raft = match (gather(fs, &folder, opened, &mut objects, &mut findings), &facts) {
+    let facts = file.as_ref().map(KeyFacts::of);
+    let gathered = gather_watched(fs, &folder, opened, &mut objects, watch, &mut findings);
+    let raft = match (gathered, &facts) {
         (Err(Error::Missing(log)), Some(facts)) => {
             // A worker has a key file without a DEK, and no log.
             if facts.has_dek {
@@ -120,8 +135,13 @@ pub fn inspect_in(fs: &dyn Fs, dir: &Path, key: Option<&UnlockKey>) -> Result<In
         }
         // The key file is what is missed first.
         (Err(Error::Missing(_)), None) => return Err(keys.err().unwrap_or(Error::Missing(path))),
-        (other, _) => other?,
+        (other, _) => other?.into_facts(),
     };
+    let tls_key = keys.as_ref().ok().map(|keys| &keys.tls_key);
+    certificate::check(fs, &folder, tls_key, raft.member.as_ref(), &objects, &mut findings)?;
+    if let Some(file) = file.filter(|_| !raft.segments.is_empty()) {
+        compare_key(&file, &path, &raft, &mut findings);
+    }
     Ok(Inspection {
         key: facts,
         raft,

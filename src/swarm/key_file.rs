@@ -2,6 +2,7 @@
 
 mod facts;
 mod unlock;
+mod write;
 
 use core::fmt;
 
@@ -14,6 +15,7 @@ use crate::secret::SecretBytes;
 
 pub use facts::{DekHeader, DekSlot, Finding, KeyForm};
 pub use unlock::NodeKeys;
+pub(crate) use write::Contents;
 
 const KEK_VERSION: &str = "kek-version";
 const RAFT_DEK: &str = "raft-dek";

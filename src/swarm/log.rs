@@ -8,10 +8,10 @@ mod message;
 mod open;
 mod scan;
 
-pub(crate) use message::EntryKind;
+pub(crate) use message::{Entry, EntryKind, Members};
 pub use message::{HardState, RaftMember};
 pub(crate) use message::{MembershipChange, SnapshotPoint};
 pub use open::{EntryFacts, EntryRange};
-pub(crate) use open::{Keys, Unopened, algorithm_name, open_entries};
+pub(crate) use open::{Keys, Unopened, Visit, algorithm_name, open_entries};
 pub use scan::SegmentFacts;
-pub(crate) use scan::{EntryRecord, LogScan, scan};
+pub(crate) use scan::{EntryRecord, LogScan, Seen, scan, scan_watched};

@@ -85,6 +85,23 @@ impl ObjectKind {
             other => Self::Other(other),
         }
     }
+
+    /// The field number in the store of a snapshot; `None` for a kind that is not known.
+    pub(crate) const fn store_field(self) -> Option<u32> {
+        Some(match self {
+            Self::Node => 1,
+            Self::Service => 2,
+            Self::Network => 3,
+            Self::Task => 4,
+            Self::Cluster => 5,
+            Self::Secret => 6,
+            Self::Resource => 7,
+            Self::Extension => 8,
+            Self::Config => 9,
+            Self::Volume => 10,
+            Self::Other(_) => return None,
+        })
+    }
 }
 
 impl fmt::Display for ObjectKind {

@@ -1,4 +1,4 @@
-//! PEM as Go reads it: with headers, lenient about what stands around the block.
+//! PEM as Go reads and writes it: with headers, lenient about what stands around the block.
 
 use base64ct::{Base64, Encoding};
 
@@ -12,6 +12,9 @@ const BEGIN: &[u8] = b"-----BEGIN ";
 const LINE_AND_BEGIN: &[u8] = b"\n-----BEGIN ";
 const END: &[u8] = b"-----END ";
 const DASHES: &[u8] = b"-----";
+const PROC_TYPE: &[u8] = b"Proc-Type";
+/// How many characters of base64 a line has.
+const LINE: usize = 64;
 
 /// A PEM block. Header values may be keys in the clear, and a damaged body line with a colon in it
 /// is taken for a header: so names and values are kept as secrets.
@@ -71,6 +74,28 @@ impl Block {
                 surrounded: before > 0 || !after.trim_ascii().is_empty(),
             });
         }
+    }
+
+    /// The text, as Go writes it: `Proc-Type` first among the headers, the others by their names, an
+    /// empty line behind them; base64 in lines of 64 characters.
+    pub(crate) fn encode(&self) -> SecretBytes {
+        let first = |(name, _): &&(SecretBytes, SecretBytes)| name.expose() == PROC_TYPE;
+        let mut rest: Vec<_> = self.headers.iter().filter(|header| !first(header)).collect();
+        rest.sort_by(|(a, _), (b, _)| a.expose().cmp(b.expose()));
+        let mut text = SecretBytes::with_capacity(LIMIT.min(2 * self.body.len() + 1024));
+        let mut put = |parts: &[&[u8]]| parts.iter().for_each(|part| text.extend_from_slice(part));
+        put(&[BEGIN, &self.label, DASHES, b"\n"]);
+        for (name, value) in self.headers.iter().filter(first).chain(rest) {
+            put(&[name.expose(), b": ", value.expose(), b"\n"]);
+        }
+        if !self.headers.is_empty() {
+            put(&[b"\n"]);
+        }
+        for line in to_base64(self.body.expose()).expose().chunks(LINE) {
+            put(&[line, b"\n"]);
+        }
+        put(&[END, &self.label, DASHES, b"\n"]);
+        text
     }
 
     /// The value of a header.
@@ -167,6 +192,15 @@ fn decode(text: &[u8]) -> Option<SecretBytes> {
         packed.extend_from_slice(run);
     }
     base64(packed.expose())
+}
+
+/// Base64 with padding.
+pub(crate) fn to_base64(bytes: &[u8]) -> SecretBytes {
+    let mut text = SecretBytes::new();
+    text.resize(bytes.len().div_ceil(3) * 4);
+    let len = Base64::encode(bytes, text.expose_mut()).map_or(0, str::len);
+    text.resize(len);
+    text
 }
 
 /// Decodes base64 with padding and nothing else in it.

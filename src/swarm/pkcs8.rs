@@ -1,17 +1,26 @@
 //! Private keys in PKCS#8's encrypted form, as far as Docker writes it.
 
 use pkcs5::der::asn1::OctetStringRef;
-use pkcs5::der::{self, Decode, ErrorKind, Reader, SliceReader};
-use pkcs5::pbes2::{EncryptionScheme as Cipher, Kdf, PBES2_OID, Parameters};
+use pkcs5::der::{self, Decode, Encode, ErrorKind, Reader, SliceReader};
+use pkcs5::pbes2::{
+    EncryptionScheme as Cipher, Kdf, PBES2_OID, Parameters, Pbkdf2Params, Pbkdf2Prf, Salt,
+};
 use pkcs5::{AlgorithmIdentifierRef, EncryptionScheme};
 use zeroize::zeroize_stack;
 
+use super::der::{OCTET_STRING, SEQUENCE, tlv};
+use crate::crypto::random;
 use crate::error::{Error, Result};
 use crate::secret::SecretBytes;
 
 /// The most PBKDF2 iterations that are done: some seconds. Docker writes 2048. A fuzzer would find
 /// nothing but the slow ones.
 const MAX_ITERATIONS: u32 = if cfg!(fuzzing) { 10_000 } else { 10_000_000 };
+/// How many iterations Docker does.
+const ITERATIONS: u32 = 2048;
+const SALT_LEN: usize = 8;
+/// More than the algorithm and its parameters take, in bytes.
+const MAX_ALGORITHM: usize = 128;
 const BLOCK_LEN: usize = 16;
 /// More than the derivation and the decryption use, in bytes.
 const STACK_LEN: usize = 8 << 10;
@@ -101,6 +110,65 @@ impl<'a> Encrypted<'a> {
     }
 }
 
+/// Encrypts a key in DER as Docker does, with a salt and an IV of its own.
+///
+/// # Errors
+///
+/// [`Error::Random`].
+pub(crate) fn encrypt(key: &SecretBytes, password: &[u8]) -> Result<SecretBytes> {
+    encrypt_with(key, password, random::array()?, random::array()?)
+}
+
+fn encrypt_with(
+    key: &SecretBytes,
+    password: &[u8],
+    salt: [u8; SALT_LEN],
+    iv: [u8; BLOCK_LEN],
+) -> Result<SecretBytes> {
+    let kdf = Pbkdf2Params {
+        salt: Salt::new(salt).map_err(|_| malformed())?,
+        iteration_count: ITERATIONS,
+        key_length: None,
+        prf: Pbkdf2Prf::HmacWithSha1,
+    };
+    let parameters = Parameters { kdf: kdf.into(), encryption: Cipher::Aes256Cbc { iv } };
+    let mut data = SecretBytes::from(key.expose());
+    data.resize(key.len() / BLOCK_LEN * BLOCK_LEN + BLOCK_LEN);
+    let encrypted = encrypt_in_place(&parameters, password, data.expose_mut(), key.len());
+    // `pkcs5` leaves the derived key behind on the stack.
+    zeroize_stack::<STACK_LEN>();
+    encrypted?;
+    let mut algorithm = [0; MAX_ALGORITHM];
+    let algorithm = EncryptionScheme::from(parameters)
+        .encode_to_slice(&mut algorithm)
+        .map_err(|_| malformed())?;
+    let ciphertext = tlv(OCTET_STRING, &[data.expose()]);
+    Ok(tlv(SEQUENCE, &[algorithm, ciphertext.expose()]))
+}
+
+/// The encrypted key again, with its own salt and IV.
+#[cfg(test)]
+pub(crate) fn again(der: &[u8], password: &[u8]) -> SecretBytes {
+    let encrypted = Encrypted::parse(der).unwrap();
+    let parameters = encrypted.parameters().unwrap();
+    let (Kdf::Pbkdf2(kdf), Cipher::Aes256Cbc { iv }) = (parameters.kdf, parameters.encryption)
+    else {
+        panic!("another form");
+    };
+    let salt = kdf.salt.as_ref().try_into().unwrap();
+    encrypt_with(&encrypted.decrypt(password).unwrap(), password, salt, iv).unwrap()
+}
+
+#[inline(never)]
+fn encrypt_in_place(
+    parameters: &Parameters,
+    password: &[u8],
+    data: &mut [u8],
+    len: usize,
+) -> Result<()> {
+    parameters.encrypt_in_place(password, data, len).map(drop).map_err(|_| malformed())
+}
+
 /// Gives the plaintext's length. Not inlined, so that what it leaves on the stack lies below.
 #[inline(never)]
 fn decrypt_in_place(parameters: &Parameters, password: &[u8], data: &mut [u8]) -> Result<usize> {
@@ -117,9 +185,6 @@ fn malformed() -> Error {
 
 #[cfg(test)]
 mod tests {
-    use pkcs5::der::Encode;
-    use pkcs5::pbes2::{Pbkdf2Params, Pbkdf2Prf, Salt};
-
     use super::*;
 
     fn parameters(iterations: u32, prf: Pbkdf2Prf) -> Parameters {
@@ -162,6 +227,17 @@ mod tests {
     fn replaced(der: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
         let at = der.windows(from.len()).position(|window| window == from).unwrap();
         [&der[..at], to, &der[at + from.len()..]].concat()
+    }
+
+    #[test]
+    fn what_is_encrypted_has_dockers_form() {
+        let key = SecretBytes::from(&[9; 138][..]);
+        let one = encrypt(&key, b"kek").unwrap();
+        assert_eq!(one.len(), 225);
+        assert_eq!(decrypt(one.expose(), b"kek").unwrap(), key.expose());
+        assert_ne!(one.expose(), encrypt(&key, b"kek").unwrap().expose());
+        let der = encrypt_with(&SecretBytes::from(&b"the key"[..]), b"kek", [1; 8], [2; 16]);
+        assert_eq!(der.unwrap().expose(), sealed(parameters(2048, Pbkdf2Prf::HmacWithSha1)));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! `MaybeEncryptedRecord`, the message in which everything that Swarm seals stands.
 
 use super::fernet;
-use crate::crypto::{TAG_LEN, secretbox};
+use crate::crypto::secretbox::NONCE_LEN;
+use crate::crypto::{TAG_LEN, random, secretbox};
 use crate::error::{Error, Result};
 use crate::secret::{SecretBytes, SecretKey};
+use crate::wal::encode::Message;
 use crate::wal::proto::Fields;
 
 /// How a record of Swarm's is sealed.
@@ -83,6 +85,14 @@ impl<'a> Record<'a> {
         }
     }
 
+    /// The tag of a secretbox: no two that were sealed apart have the same.
+    pub(crate) fn tag(&self) -> Option<[u8; TAG_LEN]> {
+        match self.algorithm {
+            Algorithm::SecretBox => self.data.first_chunk().copied(),
+            _ => None,
+        }
+    }
+
     fn open_secretbox(&self, key: &SecretKey) -> Result<SecretBytes> {
         let nonce = self
             .nonce
@@ -96,6 +106,71 @@ impl<'a> Record<'a> {
         secretbox::open(key.expose(), nonce, tag, plaintext.expose_mut())?;
         Ok(plaintext)
     }
+}
+
+/// A record as Docker writes it: sealed as a secretbox with a nonce of its own, or, without a key,
+/// with the plaintext in it.
+///
+/// The plaintext is sealed where it stands, so that the memory holds it once.
+///
+/// # Errors
+///
+/// [`Error::Random`].
+pub(crate) fn seal(key: Option<&SecretKey>, plaintext: SecretBytes) -> Result<SecretBytes> {
+    Sealed::new(key, plaintext).map(|sealed| sealed.joined())
+}
+
+/// A record in its three parts, for one that is too long to be copied.
+pub(crate) struct Sealed {
+    pub(crate) head: SecretBytes,
+    /// Ciphertext, or plaintext in a record that is not sealed.
+    pub(crate) body: SecretBytes,
+    pub(crate) tail: SecretBytes,
+}
+
+impl Sealed {
+    pub(crate) fn new(key: Option<&SecretKey>, body: SecretBytes) -> Result<Self> {
+        let nonce = key.map(|_| random::array()).transpose()?;
+        Ok(Self::with(key.zip(nonce), body))
+    }
+
+    fn with(key: Option<(&SecretKey, [u8; NONCE_LEN])>, mut body: SecretBytes) -> Self {
+        let (mut head, mut tail) = (Message::new(), Message::new());
+        match key {
+            Some((key, nonce)) => {
+                let tag = secretbox::seal(key.expose(), &nonce, body.expose_mut());
+                head.uint(1, 1);
+                head.head(2, TAG_LEN + body.len());
+                head.raw(&tag);
+                tail.bytes(3, &nonce);
+            }
+            None if body.is_empty() => {}
+            None => head.head(2, body.len()),
+        }
+        Self { head: head.into_secret(), body, tail: tail.into_secret() }
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.head.len() + self.body.len() + self.tail.len()
+    }
+
+    pub(crate) fn parts(&self) -> [&[u8]; 3] {
+        [self.head.expose(), self.body.expose(), self.tail.expose()]
+    }
+
+    fn joined(self) -> SecretBytes {
+        let mut record = SecretBytes::with_capacity(self.len());
+        self.parts().iter().for_each(|part| record.extend_from_slice(part));
+        record
+    }
+}
+
+/// The record again that `message` is, sealed with its own nonce.
+#[cfg(test)]
+pub(crate) fn again(message: &[u8], key: Option<&SecretKey>) -> SecretBytes {
+    let record = Record::parse(message).unwrap();
+    let nonce = record.nonce.first_chunk::<NONCE_LEN>().copied();
+    Sealed::with(key.zip(nonce), record.open(key).unwrap()).joined()
 }
 
 impl Algorithm {
@@ -153,6 +228,24 @@ mod tests {
             assert!(matches!(open(&record, Some(&key(0))), Err(Error::Unauthentic)));
             assert!(matches!(open(&record, None), Err(Error::KeyRequired)));
         }
+    }
+
+    #[test]
+    fn what_is_sealed_opens_and_never_repeats() {
+        for plaintext in [&b""[..], b"x", &[9; 300]] {
+            let record = |key: Option<&SecretKey>| seal(key, plaintext.into()).unwrap();
+            let same = key(1);
+            let (one, other) = (record(Some(&same)), record(Some(&same)));
+            assert_ne!(one.expose(), other.expose());
+            assert_eq!(open(one.expose(), Some(&key(1))).unwrap(), plaintext);
+            assert!(matches!(open(one.expose(), Some(&key(2))), Err(Error::Unauthentic)));
+            assert_eq!(open(record(None).expose(), None).unwrap(), plaintext);
+        }
+        let dek = seal(Some(&key(1)), [3; 32][..].into()).unwrap();
+        assert_eq!((dek.len(), &dek.expose()[..4]), (78, &[0x08, 0x01, 0x12, 0x30][..]));
+        let clear = seal(None, [3; 32][..].into()).unwrap();
+        assert_eq!((clear.len(), &clear.expose()[..2]), (34, &[0x12, 0x20][..]));
+        assert!(seal(None, SecretBytes::new()).unwrap().is_empty());
     }
 
     #[test]

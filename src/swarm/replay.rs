@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, Place, Result};
+use crate::secret::SecretBytes;
 use crate::swarm::finding::{FindingKind, Findings, Loss};
-use crate::swarm::log::{MembershipChange, RaftMember};
+use crate::swarm::log::{EntryRecord, MembershipChange, RaftMember};
 use crate::swarm::objects::{Cluster, Node, ObjectKind, Secret, Service, Task, id};
 use crate::wal::proto::Fields;
 
@@ -64,54 +65,45 @@ impl Objects {
         counts.retain(|_, count| *count > 0);
         counts
     }
+}
+
+/// Takes a state up: the content of a snapshot, then the entries behind it.
+pub(crate) trait Replay {
+    /// Puts an object in its place; whether there was one of that id.
+    fn put(&mut self, kind: ObjectKind, object: &[u8]) -> Result<bool>;
+
+    /// Removes an object; whether there was one.
+    fn remove(&mut self, kind: ObjectKind, id: &str) -> bool;
+
+    /// Adds a member of the raft group, or changes it.
+    fn put_member(&mut self, member: RaftMember);
+
+    /// Removes a member of the raft group, which does not come back under this id.
+    fn remove_member(&mut self, raft_id: u64);
 
     /// Whether `raft_id` is the only member, so that what it has written is committed.
-    pub(crate) fn is_sole_member(&self, raft_id: u64) -> bool {
-        self.members.len() == 1 && self.members.contains_key(&raft_id)
+    fn is_sole_member(&self, raft_id: u64) -> bool;
+
+    /// Whether what is not known must not be passed over.
+    fn needs_all(&self) -> bool {
+        false
     }
 
+    /// An entry that is not known to be committed, and is not applied.
+    fn left_out(&mut self, _entry: &EntryRecord, _content: &SecretBytes) {}
+
     /// Takes over the content of a snapshot. An object that cannot be read is a finding.
-    pub(crate) fn load(&mut self, content: &[u8], place: &Place, findings: &mut Findings) {
-        if let Err(error) = self.try_load(content, place, findings) {
+    fn load(&mut self, content: &[u8], place: &Place, findings: &mut Findings) {
+        if let Err(error) = try_load(self, content, place, findings) {
             content_damaged(findings, place, "the snapshot", &error);
         }
     }
 
-    fn try_load(&mut self, content: &[u8], place: &Place, findings: &mut Findings) -> Result<()> {
-        for field in Fields::of(content) {
-            match field? {
-                (1, value) if value.uint()? != 0 => {
-                    return Err(Error::unsupported("version of a snapshot", value.uint()?));
-                }
-                (2, value) => {
-                    for field in Fields::of(value.bytes()?) {
-                        if let (1, member) = field? {
-                            let member = RaftMember::parse(member.bytes()?)?;
-                            self.members.insert(member.raft_id, member);
-                        }
-                    }
-                }
-                (3, value) => {
-                    for field in Fields::of(value.bytes()?) {
-                        let (table, object) = field?;
-                        let kind = ObjectKind::in_store(table);
-                        let loaded = object.bytes().and_then(|object| self.put(kind, object));
-                        if let Err(error) = loaded {
-                            content_damaged(findings, place, "an object in the snapshot", &error);
-                        }
-                    }
-                }
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
     /// Applies the request of an entry; an empty one changes nothing.
-    pub(crate) fn apply(&mut self, request: &[u8], place: &Place, findings: &mut Findings) {
+    fn apply(&mut self, request: &[u8], place: &Place, findings: &mut Findings) {
         for field in Fields::of(request) {
             let applied = field.and_then(|(number, value)| match number {
-                2 => self.act(value.bytes()?, place, findings),
+                2 => act(self, value.bytes()?, place, findings),
                 _ => Ok(()),
             });
             if let Err(error) = applied {
@@ -121,51 +113,91 @@ impl Objects {
     }
 
     /// Applies a change of the raft group.
-    pub(crate) fn apply_membership(
-        &mut self,
-        change: &[u8],
-        place: &Place,
-        findings: &mut Findings,
-    ) {
+    fn apply_membership(&mut self, change: &[u8], place: &Place, findings: &mut Findings) {
         match MembershipChange::parse(change) {
-            Ok(change) if change.removes => {
-                self.members.remove(&change.raft_id);
-            }
-            Ok(change) => {
-                self.members.insert(change.raft_id, change.member);
-            }
+            Ok(change) if change.removes => self.remove_member(change.raft_id),
+            Ok(change) => self.put_member(change.member),
             Err(error) => content_damaged(findings, place, "a membership change", &error),
         }
     }
+}
 
-    fn act(&mut self, action: &[u8], place: &Place, findings: &mut Findings) -> Result<()> {
-        let (mut what, mut target) = (0, None);
-        for field in Fields::of(action) {
-            match field? {
-                (1, value) => what = value.uint()?,
-                (number, value) => target = Some((ObjectKind::in_action(number), value.bytes()?)),
+fn try_load<R: Replay + ?Sized>(
+    to: &mut R,
+    content: &[u8],
+    place: &Place,
+    findings: &mut Findings,
+) -> Result<()> {
+    for field in Fields::of(content) {
+        match field? {
+            (1, value) if value.uint()? != 0 => {
+                return Err(Error::unsupported("version of a snapshot", value.uint()?));
             }
+            (1, _) => {}
+            (2, value) => {
+                for field in Fields::of(value.bytes()?) {
+                    match field? {
+                        (1, member) => to.put_member(RaftMember::parse(member.bytes()?)?),
+                        (2, raft_id) => to.remove_member(raft_id.uint()?),
+                        (other, _) if to.needs_all() => {
+                            return Err(Error::unsupported("field of a membership", other));
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            (3, value) => {
+                for field in Fields::of(value.bytes()?) {
+                    let (table, object) = field?;
+                    let kind = ObjectKind::in_store(table);
+                    let loaded = object.bytes().and_then(|object| to.put(kind, object));
+                    if let Err(error) = loaded {
+                        content_damaged(findings, place, "an object in the snapshot", &error);
+                    }
+                }
+            }
+            (other, _) if to.needs_all() => {
+                return Err(Error::unsupported("field of a snapshot", other));
+            }
+            _ => {}
         }
-        let action = Action::of(what)?;
-        let Some((kind, object)) = target else {
-            return Err(Error::damaged("a change without an object"));
-        };
-        let existed = match action {
-            Action::Remove => self.remove(kind, &id(object)?),
-            Action::Create | Action::Update => self.put(kind, object)?,
-        };
-        if existed == (action == Action::Create) {
-            let text = match action {
-                Action::Create => "an object is created that was there",
-                Action::Update => "an object is updated that was not there",
-                Action::Remove => "an object is removed that was not there",
-            };
-            findings.warn(FindingKind::ChangeMisfit, place.clone(), format!("{text}: {kind}"));
-        }
-        Ok(())
     }
+    Ok(())
+}
 
-    /// Puts an object in its place; whether there was one of that id.
+fn act<R: Replay + ?Sized>(
+    on: &mut R,
+    action: &[u8],
+    place: &Place,
+    findings: &mut Findings,
+) -> Result<()> {
+    let (mut what, mut target) = (0, None);
+    for field in Fields::of(action) {
+        match field? {
+            (1, value) => what = value.uint()?,
+            (number, value) => target = Some((ObjectKind::in_action(number), value.bytes()?)),
+        }
+    }
+    let action = Action::of(what)?;
+    let Some((kind, object)) = target else {
+        return Err(Error::damaged("a change without an object"));
+    };
+    let existed = match action {
+        Action::Remove => on.remove(kind, &id(object)?),
+        Action::Create | Action::Update => on.put(kind, object)?,
+    };
+    if existed == (action == Action::Create) {
+        let text = match action {
+            Action::Create => "an object is created that was there",
+            Action::Update => "an object is updated that was not there",
+            Action::Remove => "an object is removed that was not there",
+        };
+        findings.warn(FindingKind::ChangeMisfit, place.clone(), format!("{text}: {kind}"));
+    }
+    Ok(())
+}
+
+impl Replay for Objects {
     fn put(&mut self, kind: ObjectKind, object: &[u8]) -> Result<bool> {
         Ok(match kind {
             ObjectKind::Secret => {
@@ -192,7 +224,6 @@ impl Objects {
         })
     }
 
-    /// Removes an object; whether there was one.
     fn remove(&mut self, kind: ObjectKind, id: &str) -> bool {
         match kind {
             ObjectKind::Secret => self.secrets.remove(id).is_some(),
@@ -202,6 +233,18 @@ impl Objects {
             ObjectKind::Cluster => self.clusters.remove(id).is_some(),
             _ => self.others.get_mut(&kind).is_some_and(|ids| ids.remove(id)),
         }
+    }
+
+    fn put_member(&mut self, member: RaftMember) {
+        self.members.insert(member.raft_id, member);
+    }
+
+    fn remove_member(&mut self, raft_id: u64) {
+        self.members.remove(&raft_id);
+    }
+
+    fn is_sole_member(&self, raft_id: u64) -> bool {
+        self.members.len() == 1 && self.members.contains_key(&raft_id)
     }
 }
 

@@ -6,7 +6,11 @@
 //! The file is protobuf: 1 CRC-32C over field 2; 2 a raft snapshot: 1 the sealed record of the
 //! whole store, 2 metadata {1 members, 2 index, 3 term}, in the clear.
 
+mod write;
+
 use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Place, Result};
 use crate::fs::{self, Fs};
@@ -15,6 +19,8 @@ use crate::swarm::finding::{FindingKind, Findings, at};
 use crate::swarm::log::{Keys, SnapshotPoint, Unopened, algorithm_name};
 use crate::wal::pair;
 use crate::wal::proto::Fields;
+
+pub(crate) use write::Draft;
 
 /// The longest snapshot that is read, in bytes.
 const MAX_SNAPSHOT: usize = 1 << 30;
@@ -148,6 +154,16 @@ pub(crate) fn scan(
         findings.error(FindingKind::SnapshotFallback, at(&path, None, None), text, None);
     }
     Ok(scan)
+}
+
+/// The start of SHA-256 over a file.
+///
+/// # Errors
+///
+/// What the system says.
+pub(crate) fn digest(fs: &dyn Fs, path: &Path) -> Result<[u8; 16]> {
+    let file = SecretBytes::from_vec(fs::read(fs, path, MAX_SNAPSHOT)?);
+    Ok(Sha256::digest(file.expose()).first_chunk().copied().unwrap_or_default())
 }
 
 fn name_of(name: &str) -> Option<(u64, u64)> {

@@ -10,10 +10,11 @@ use crate::swarm::finding::{Finding, FindingKind, Findings, Loss, at};
 use crate::swarm::folder::{Folder, report_others};
 use crate::swarm::key_file::{KeyFile, NodeKeys};
 use crate::swarm::log::{
-    self, EntryFacts, EntryKind, EntryRecord, HardState, Keys, LogScan, RaftMember, SegmentFacts,
+    self, EntryFacts, EntryKind, EntryRecord, HardState, Keys, LogScan, RaftMember, Seen,
+    SegmentFacts, Visit,
 };
-use crate::swarm::replay::Objects;
-use crate::swarm::snapshot::{self, SnapshotFacts, SnapshotScan};
+use crate::swarm::replay::{Objects, Replay};
+use crate::swarm::snapshot::{self, Loaded, SnapshotFacts, SnapshotScan};
 
 /// The longest key file that is read, in bytes.
 const MAX_KEY_FILE: usize = 1 << 20;
@@ -101,7 +102,8 @@ impl State {
         }
         let mut findings = Findings::default();
         let mut objects = Objects::default();
-        let raft = gather(fs, &folder, Some(&keys), &mut objects, &mut findings)?;
+        let raft = gather(fs, &folder, Some(&keys), &mut objects, &mut findings)?.into_facts();
+        compare_key(&file, &path, &raft, &mut findings);
         Ok(Self { objects, raft, findings: findings.finish() })
     }
 
@@ -122,14 +124,69 @@ pub(crate) fn read_key_file(fs: &dyn Fs, path: &Path) -> Result<KeyFile> {
     KeyFile::parse(bytes.expose()).map_err(|error| error.in_file(path))
 }
 
+/// Looks on while a state is read.
+pub(crate) trait Watch {
+    /// A record of the log, in the order in which they stand.
+    fn record(&mut self, _: &Seen<'_>) {}
+    /// The snapshot that the state starts from.
+    fn snapshot(&mut self, _: &Loaded) {}
+    /// An entry, in the order in which they stand.
+    fn entry(&mut self, _: &Visit<'_>) {}
+}
+
+/// Nobody looks on.
+pub(crate) struct Unwatched;
+
+impl Watch for Unwatched {}
+
+/// What was found in log and snapshots, without what they hold.
+#[derive(Debug)]
+pub(crate) struct Gathered {
+    pub(crate) log: LogScan,
+    pub(crate) snapshots: SnapshotScan,
+    /// Index of the newest entry that is in the snapshot that the state starts from.
+    pub(crate) base: u64,
+    /// The greatest index that the node knows to be committed.
+    pub(crate) commit: u64,
+    pub(crate) entries: EntryFacts,
+}
+
+impl Gathered {
+    pub(crate) fn into_facts(self) -> RaftFacts {
+        let Self { log, snapshots, commit, entries, .. } = self;
+        let beyond = log.entries.iter().filter(|entry| entry.live && entry.index > commit);
+        RaftFacts {
+            last_index: log.last_index(),
+            uncommitted: u64::try_from(beyond.count()).unwrap_or(u64::MAX),
+            member: log.member,
+            hard_state: log.hard_state,
+            segments: log.segments,
+            snapshots: snapshots.files,
+            entries,
+        }
+    }
+}
+
 /// Reads snapshots and log, and with keys also what they hold.
 pub(crate) fn gather(
     fs: &dyn Fs,
     folder: &Folder,
     keys: Option<&NodeKeys>,
-    objects: &mut Objects,
+    objects: &mut dyn Replay,
     findings: &mut Findings,
-) -> Result<RaftFacts> {
+) -> Result<Gathered> {
+    gather_watched(fs, folder, keys, objects, &mut Unwatched, findings)
+}
+
+/// As [`gather`], with somebody who looks on.
+pub(crate) fn gather_watched(
+    fs: &dyn Fs,
+    folder: &Folder,
+    keys: Option<&NodeKeys>,
+    objects: &mut dyn Replay,
+    watch: &mut dyn Watch,
+    findings: &mut Findings,
+) -> Result<Gathered> {
     let keys =
         keys.map(|keys| Keys { pending: keys.pending.as_ref(), current: keys.current.as_ref() });
     folder.look_around(fs, findings)?;
@@ -137,7 +194,8 @@ pub(crate) fn gather(
     let mut snapshots = snapshots.unwrap_or_default();
     report_others(&snapshots.others, findings);
     let base = snapshots.base(keys.is_some());
-    let log = optional(log::scan(fs, &folder.log(), base, findings))?;
+    let mut seen = |seen: &Seen<'_>| watch.record(seen);
+    let log = optional(log::scan_watched(fs, &folder.log(), base, findings, &mut seen))?;
     if log.is_none() && snapshots.files.is_empty() {
         return Err(Error::Missing(folder.log()));
     }
@@ -155,24 +213,18 @@ pub(crate) fn gather(
     if let Some(loaded) = snapshots.loaded.take() {
         let place = at(&loaded.path, None, Some(loaded.point.index));
         objects.load(loaded.content.expose(), &place, findings);
+        watch.snapshot(&loaded);
     }
     let mut applier = Applier::new(&log, base, objects);
-    let entries = log::open_entries(fs, &log, keys, base, findings, |entry, place, text, out| {
-        applier.entry(entry, place, text, out);
+    let entries = log::open_entries(fs, &log, keys, base, findings, |visit, findings| {
+        if let Some(Ok(content)) = visit.opened.filter(|_| visit.counts) {
+            applier.entry(visit.entry, visit.place, content, findings);
+        }
+        watch.entry(visit);
     })?;
-    let last_index = log.last_index();
     let commit = applier.commit;
     applier.report(folder, findings);
-    let beyond = log.entries.iter().filter(|entry| entry.live && entry.index > commit);
-    Ok(RaftFacts {
-        last_index,
-        uncommitted: u64::try_from(beyond.count()).unwrap_or(u64::MAX),
-        member: log.member,
-        hard_state: log.hard_state,
-        segments: log.segments,
-        snapshots: snapshots.files,
-        entries,
-    })
+    Ok(Gathered { log, snapshots, base, commit, entries })
 }
 
 /// Reports where log and snapshots tell of something that is not there.
@@ -220,9 +272,23 @@ fn compare(
     }
 }
 
+/// Reports what the key file says and log and snapshots contradict.
+pub(crate) fn compare_key(file: &KeyFile, path: &Path, raft: &RaftFacts, findings: &mut Findings) {
+    let commit = raft.hard_state.map_or(0, |state| state.commit);
+    let snapshots = raft.snapshots.iter().filter_map(|snapshot| snapshot.index);
+    let reach = snapshots.chain(raft.last_index).chain([commit]).max().unwrap_or(0);
+    if let Some(version) = file.kek_version().filter(|version| *version > reach) {
+        let text = format!(
+            "kek-version {version} is beyond the log, which ends at {reach}: the header was \
+             altered, or the log cut or put back; Swarm ignores newer unlock keys up to that version"
+        );
+        findings.error(FindingKind::KekVersionAhead, at(path, None, None), text, None);
+    }
+}
+
 /// Applies the entries that count.
 struct Applier<'a> {
-    objects: &'a mut Objects,
+    objects: &'a mut dyn Replay,
     commit: u64,
     raft_id: Option<u64>,
     /// First and last entry beyond the commit index that were applied nevertheless.
@@ -232,7 +298,7 @@ struct Applier<'a> {
 }
 
 impl<'a> Applier<'a> {
-    fn new(log: &LogScan, base: u64, objects: &'a mut Objects) -> Self {
+    fn new(log: &LogScan, base: u64, objects: &'a mut dyn Replay) -> Self {
         let commit = log.committed.max(base);
         let raft_id = log.member.as_ref().map(|member| member.raft_id);
         Self { objects, commit, raft_id, applied: None, left_out: None }
@@ -250,6 +316,7 @@ impl<'a> Applier<'a> {
             let range = if alone { &mut self.applied } else { &mut self.left_out };
             range.get_or_insert((entry.index, entry.index)).1 = entry.index;
             if !alone {
+                self.objects.left_out(entry, content);
                 return;
             }
         }

@@ -86,6 +86,12 @@ impl Frames {
     pub(crate) fn into_bytes(self) -> Vec<u8> {
         self.bytes
     }
+
+    /// The chain's value behind them.
+    #[cfg(feature = "swarm")]
+    pub(crate) const fn chain(&self) -> u32 {
+        self.chain
+    }
 }
 
 /// The start of a record: type, CRC and the length of its data take at most 18 bytes.

@@ -248,7 +248,8 @@ impl<'a> SegmentReader<'a> {
             return Ok(Step::Damage { offset, end, what, cuttable });
         }
         self.ended = true;
-        self.chain = None;
+        // Behind a torn write, which is cut off, the log goes on where it began.
+        self.chain = self.chain.filter(|_| cuttable);
         let tail = if cuttable { Tail::Torn(what) } else { Tail::Damaged(what) };
         Ok(Step::End { offset, tail })
     }

@@ -1,5 +1,7 @@
 //! Segments taken apart and put together again, written apart from the library's own reader.
 
+#![allow(dead_code, reason = "not every test uses all of it")]
+
 use std::fs::{self, OpenOptions};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;

@@ -14,7 +14,7 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 pub(crate) enum Command {
-    /// The state of a Docker Swarm manager. It is only read.
+    /// The state of a Docker Swarm manager.
     #[command(subcommand)]
     Swarm(Swarm),
     /// nodeseal's own key files.
@@ -49,6 +49,48 @@ pub(crate) enum Swarm {
         /// Says that the payload is really wanted.
         #[arg(long, required = true)]
         reveal: bool,
+    },
+    /// A verdict on every file and every record; without a key, what can be known so.
+    Doctor {
+        #[command(flatten)]
+        state: State,
+        /// All records, not only those with which something is wrong.
+        #[arg(long)]
+        records: bool,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Removes what crashes, repairs and upgrades left behind. The daemon must be stopped.
+    #[command(group = clap::ArgGroup::new("do").required(true).args(["dry_run", "remove"]))]
+    Clean {
+        #[command(flatten)]
+        state: State,
+        /// Only shows what would be removed, and what not, and why.
+        #[arg(long)]
+        dry_run: bool,
+        /// Overwrites and removes it. Overwriting is a best effort: see SECURITY.md.
+        #[arg(long)]
+        remove: bool,
+    },
+    /// Writes down, under the folder's keys, what a stopped manager's folder holds.
+    Attest {
+        #[command(flatten)]
+        state: State,
+        /// The file to write, which must not exist. Keep it elsewhere than the folder.
+        #[arg(long, value_name = "FILE")]
+        attestation: PathBuf,
+    },
+    /// Compares a stopped manager's folder with an attestation.
+    Verify {
+        #[command(flatten)]
+        state: State,
+        /// The file that `attest` wrote.
+        #[arg(long, value_name = "FILE")]
+        attestation: PathBuf,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
     },
 }
 

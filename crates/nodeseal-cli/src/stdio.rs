@@ -1,8 +1,9 @@
 //! Standard input and output without a buffer in between that would keep a copy of a secret.
 
-use std::fs::File;
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use nodeseal::secret::SecretBytes;
@@ -51,6 +52,22 @@ pub(crate) fn write_out(bytes: &[u8]) -> Result<()> {
     let mut out =
         io::stdout().as_fd().try_clone_to_owned().map(File::from).map_err(Failure::io(path))?;
     out.write_all(bytes).map_err(Failure::io(path))
+}
+
+/// Writes a new file (0600), durably. One that could not be written whole is removed.
+pub(crate) fn write_new(path: &Path, bytes: &[u8]) -> Result<()> {
+    let mut options = OpenOptions::new();
+    let mut file =
+        options.write(true).create_new(true).mode(0o600).open(path).map_err(Failure::io(path))?;
+    let folder = path.parent().filter(|dir| !dir.as_os_str().is_empty());
+    file.write_all(bytes)
+        .and_then(|()| file.sync_all())
+        .and_then(|()| File::open(folder.unwrap_or(Path::new(".")))?.sync_all())
+        .map_err(|error| {
+            // What is there is not what was asked for.
+            let _ = fs::remove_file(path);
+            Failure::Io(path.to_owned(), error)
+        })
 }
 
 /// Writes public facts as JSON to standard output.

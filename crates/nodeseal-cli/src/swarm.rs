@@ -1,3 +1,5 @@
+mod attest;
+mod doctor;
 mod inspect;
 
 use core::fmt::Write as _;
@@ -19,6 +21,10 @@ pub(crate) fn run(command: Swarm) -> Result<ExitCode> {
         Swarm::Secrets { state, json } => secrets(&state, json),
         // clap has made sure that it is to be revealed.
         Swarm::Secret { name, state, reveal: _ } => secret(name, &state),
+        Swarm::Doctor { state, records, json } => doctor::doctor(&state, records, json),
+        Swarm::Clean { state, remove, dry_run: _ } => doctor::clean(&state, remove),
+        Swarm::Attest { state, attestation } => attest::attest(&state, &attestation),
+        Swarm::Verify { state, attestation, json } => attest::verify(&state, &attestation, json),
     }
 }
 

@@ -4,59 +4,17 @@
 
 #[path = "../../../tests/support/capture.rs"]
 mod capture;
+#[path = "support/command.rs"]
+mod support;
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
 
 use capture::Capture;
 use nodeseal::{Identity, Keyring, Protector, UnlockKey};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-
-/// Runs the command with `input` on its standard input.
-fn run(args: &[&str], input: &[u8]) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_nodeseal"))
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // It may end without reading.
-    let _ = child.stdin.take().unwrap().write_all(input);
-    child.wait_with_output().unwrap()
-}
-
-fn code(output: &Output) -> i32 {
-    output.status.code().unwrap()
-}
-
-fn json(output: &Output) -> Value {
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    serde_json::from_slice(&output.stdout).unwrap()
-}
-
-fn key_text(capture: &Capture) -> String {
-    capture.expected["unlock_key"].as_str().unwrap_or_default().to_owned()
-}
-
-fn state_dir(capture: &Capture) -> String {
-    capture.dir().to_str().unwrap().to_owned()
-}
-
-/// `swarm WHAT… --state-dir DIR`, with the key on standard input where the folder is locked.
-fn swarm(capture: &Capture, what: &[&str]) -> Output {
-    let (dir, key) = (state_dir(capture), key_text(capture));
-    let mut args = ["swarm"].to_vec();
-    args.extend(what);
-    args.extend(["--state-dir", &dir]);
-    if !key.is_empty() {
-        args.extend(["--unlock-key-file", "-"]);
-    }
-    run(&args, format!("{key}\n").as_bytes())
-}
+use support::{code, json, key_text, run, state_dir, swarm};
 
 #[test]
 fn secrets_are_those_that_the_daemon_listed() {

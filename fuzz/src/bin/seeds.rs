@@ -203,6 +203,9 @@ fn capture(seeds: &mut Seeds, folder: &Path) -> io::Result<()> {
     let dir = unpacked.join("swarm");
     let expected = fs::read_to_string(folder.join("expected.json"))?;
     let keys = deks(&dir, &expected);
+    let attested = nodeseal::swarm::attest(&dir, unlock_key(&expected).as_ref());
+    let attested = attested.expect("a genuine state").to_text();
+    seeds.add("swarm_attestation", capture.clone(), attested);
     let mut requests = Vec::new();
     for file in sorted(&dir.join("raft/wal-v3-encrypted"))? {
         if file.extension().is_none_or(|extension| extension != "wal") {
@@ -245,10 +248,13 @@ fn capture(seeds: &mut Seeds, folder: &Path) -> io::Result<()> {
 fn deks(dir: &Path, expected: &str) -> Vec<Key> {
     let text = fs::read(dir.join("certificates/swarm-node.key")).expect("a key file");
     let file = nodeseal::swarm::KeyFile::parse(&text).expect("a genuine one");
-    let at = expected.find("SWMKEY-1-");
-    let key = at.map(|at| UnlockKey::from_text(&expected[at..at + 52]).expect("an unlock key"));
-    let keys = file.unlock(key.as_ref()).expect("its key");
+    let keys = file.unlock(unlock_key(expected).as_ref()).expect("its key");
     [keys.pending, keys.current].into_iter().flatten().map(|key| *key.expose()).collect()
+}
+
+fn unlock_key(expected: &str) -> Option<UnlockKey> {
+    let at = expected.find("SWMKEY-1-");
+    at.map(|at| UnlockKey::from_text(&expected[at..at + 52]).expect("an unlock key"))
 }
 
 fn open(keys: &[Key], record: &[u8]) -> Vec<u8> {

@@ -213,3 +213,18 @@ fn a_replaced_file_has_the_new_bytes() {
         assert_eq!(fs.list(dir).unwrap(), ["keys"]);
     });
 }
+
+#[test]
+fn only_an_empty_folder_is_removed() {
+    on_both(|fs, dir| {
+        let sub = dir.join("sub");
+        fails(fs.remove_dir(&sub), io::ErrorKind::NotFound);
+        fs.create_dir(&sub).unwrap();
+        create(fs, &sub.join("a"), b"1");
+        fails(fs.remove_dir(&sub), io::ErrorKind::DirectoryNotEmpty);
+        fails(fs.remove_dir(&sub.join("a")), io::ErrorKind::NotADirectory);
+        fs.remove(&sub.join("a")).unwrap();
+        fs.remove_dir(&sub).unwrap();
+        fails(fs.list(&sub), io::ErrorKind::NotFound);
+    });
+}

@@ -199,3 +199,48 @@ fn a_destroyed_key_file_is_gone_for_every_handle() {
     file.destroy().unwrap();
     create(&disk, Protector::none());
 }
+
+/// Whoever accounts for unlocks sees the failed ones too, and what cannot be recorded does not
+/// happen.
+#[test]
+fn unlocks_are_reported_before_they_happen() {
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use crate::audit::{Action, Event, Sink};
+
+    #[derive(Default)]
+    struct Events {
+        seen: Mutex<Vec<Event>>,
+        full: AtomicBool,
+    }
+    impl Sink for Events {
+        fn record(&self, event: &Event) -> Result<()> {
+            self.seen.lock().map_err(|_| Error::Poisoned)?.push(event.clone());
+            if self.full.load(Ordering::Relaxed) { Err(Error::Poisoned) } else { Ok(()) }
+        }
+    }
+
+    let disk = SimFs::new();
+    let (key, other) = (UnlockKey::generate().unwrap(), UnlockKey::generate().unwrap());
+    let at = || Location::on(Arc::new(disk.clone()), "/keys");
+    let me = Identity::new("prod", "m1").unwrap();
+    drop(Keyring::create(at(), &me, Protector::unlock_key(&key), &[]).unwrap());
+    let Opened::Locked(locked) = Keyring::open(at(), &me, LockPolicy::Locked).unwrap() else {
+        panic!("locked")
+    };
+    let sink = Arc::new(Events::default());
+    let failed = locked.audited(Arc::clone(&sink) as Arc<dyn Sink>).unlock(&other).unwrap_err();
+    sink.full.store(true, Ordering::Relaxed);
+    let unrecorded = failed.locked.unlock(&key).unwrap_err();
+    assert!(matches!(unrecorded.error, Error::Poisoned));
+    sink.full.store(false, Ordering::Relaxed);
+    assert!(unrecorded.locked.unlock(&key).is_ok());
+
+    let seen = sink.seen.lock().unwrap();
+    let actions: Vec<_> = seen.iter().map(|event| event.action).collect();
+    let (unlocked, failed) = (Action::Unlocked, Action::UnlockFailed);
+    assert_eq!(actions, [failed, unlocked, failed, unlocked]);
+    assert_eq!(seen[0].detail.as_deref(), Some("wrong key"));
+    assert_eq!(seen[0].node.as_ref().map(|node| node.as_str()), Some("m1"));
+}

@@ -1,5 +1,6 @@
 use core::fmt;
-use std::io::{self, Read, Seek, SeekFrom};
+use core::num::NonZeroUsize;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use super::{
     CHUNK_OVERHEAD, Header, STREAM_HEADER_LEN, StreamInfo, Streams, chunk_suffix, chunks,
@@ -7,6 +8,7 @@ use super::{
 };
 use crate::crypto::secretbox::{PREFIX_LEN, Subkey};
 use crate::error::{Error, Result};
+use crate::seal::ordered::ordered;
 use crate::secret::SecretBytes;
 
 /// Reads a sealed stream: the plaintext, from any position of it.
@@ -83,32 +85,127 @@ impl<R: Read + Seek> StreamReader<R> {
         self.input
     }
 
-    fn load(&mut self, index: u64) -> Result<()> {
-        if self.loaded == Some(index) {
-            return Ok(());
-        }
-        self.loaded = None;
-        let damaged = || Error::damaged("a stream's length is out of range");
+    /// As [`StreamReader::verify`], on `threads` threads, the caller's among them. A thread holds one
+    /// chunk in memory.
+    ///
+    /// # Errors
+    ///
+    /// As [`StreamReader::verify`].
+    pub fn verify_on(&mut self, threads: NonZeroUsize) -> Result<()>
+    where
+        R: Send,
+    {
+        self.open_chunks(threads, 0, |_, _| Ok(()))
+    }
+
+    /// Writes everything from the present position on to `out`, opened on `threads` threads, the
+    /// caller's among them, and tells how many bytes that was. A thread holds one chunk in memory.
+    ///
+    /// What was altered is not written, nor is what stands behind it.
+    ///
+    /// # Errors
+    ///
+    /// As [`StreamReader::verify`]; [`Error::Stream`] also if `out` fails. The position is then after
+    /// the last chunk that was written.
+    pub fn copy_to(&mut self, out: &mut (impl Write + Send), threads: NonZeroUsize) -> Result<u64>
+    where
+        R: Send,
+    {
         let info = &self.header.info;
-        let size = u64::from(info.chunk_size);
-        let last = index + 1 == chunks(info.len, info.chunk_size);
-        let before = index.checked_mul(size).ok_or_else(damaged)?;
-        let plain = if last { info.len - before } else { size };
-        let overhead = u64::try_from(CHUNK_OVERHEAD).map_err(|_| damaged())?;
-        let header = u64::try_from(STREAM_HEADER_LEN).map_err(|_| damaged())?;
-        let offset = self.start + header + before + index * overhead;
-        self.chunk.resize(usize::try_from(plain + overhead).map_err(|_| damaged())?);
-        self.input.seek(SeekFrom::Start(offset)).map_err(Error::Stream)?;
-        self.input.read_exact(self.chunk.expose_mut()).map_err(Error::Stream)?;
-        let chunk = self.chunk.expose_mut();
-        let (head, body) = chunk.split_first_chunk_mut::<CHUNK_OVERHEAD>().ok_or_else(damaged)?;
-        let (prefix, tag) = head.split_first_chunk::<PREFIX_LEN>().ok_or_else(damaged)?;
-        let tag = tag.first_chunk().ok_or_else(damaged)?;
-        let subkey = Subkey::new(self.header.content.expose(), prefix);
-        subkey.open(&chunk_suffix(index, last), tag, body)?;
-        self.loaded = Some(index);
+        // An empty stream has a chunk too, without which it is not authentic.
+        if self.position >= info.len.max(1) {
+            return Ok(0);
+        }
+        let (from, size) = (self.position, u64::from(info.chunk_size));
+        let mut position = from;
+        let result = self.open_chunks(threads, from / size, |index, plain| {
+            let within = usize::try_from(position - index * size).unwrap_or(usize::MAX);
+            let rest = plain.get(within..).unwrap_or_default();
+            out.write_all(rest).map_err(Error::Stream)?;
+            position += u64::try_from(rest.len()).unwrap_or(u64::MAX);
+            Ok(())
+        });
+        self.position = position;
+        result.map(|()| position - from)
+    }
+
+    /// Opens the chunks from `first` on, and gives each with its index to `each`, in order.
+    fn open_chunks(
+        &mut self,
+        threads: NonZeroUsize,
+        first: u64,
+        mut each: impl FnMut(u64, &[u8]) -> Result<()> + Send,
+    ) -> Result<()>
+    where
+        R: Send,
+    {
+        let Self { input, start, header, .. } = self;
+        let mut indices = first..chunks(header.info.len, header.info.chunk_size);
+        ordered(
+            threads,
+            |job: &mut Chunk| match indices.next() {
+                Some(index) => {
+                    job.index = index;
+                    read_chunk(input, *start, header, index, &mut job.bytes).map(|()| true)
+                }
+                None => Ok(false),
+            },
+            |job| open_chunk(header, job.index, job.bytes.expose_mut()),
+            |job| each(job.index, job.bytes.expose().get(CHUNK_OVERHEAD..).unwrap_or_default()),
+        )
+    }
+
+    fn load(&mut self, index: u64) -> Result<()> {
+        if self.loaded != Some(index) {
+            self.loaded = None;
+            read_chunk(&mut self.input, self.start, &self.header, index, &mut self.chunk)?;
+            open_chunk(&self.header, index, self.chunk.expose_mut())?;
+            self.loaded = Some(index);
+        }
         Ok(())
     }
+}
+
+/// A chunk that one of several threads opens.
+#[derive(Default)]
+struct Chunk {
+    bytes: SecretBytes,
+    index: u64,
+}
+
+/// Reads a sealed chunk of the stream that begins at `start`.
+fn read_chunk(
+    input: &mut (impl Read + Seek),
+    start: u64,
+    header: &Header,
+    index: u64,
+    chunk: &mut SecretBytes,
+) -> Result<()> {
+    let damaged = || Error::damaged("a stream's length is out of range");
+    let info = &header.info;
+    let size = u64::from(info.chunk_size);
+    let before = index.checked_mul(size).ok_or_else(damaged)?;
+    let plain = if is_last(info, index) { info.len - before } else { size };
+    let overhead = u64::try_from(CHUNK_OVERHEAD).map_err(|_| damaged())?;
+    let header = u64::try_from(STREAM_HEADER_LEN).map_err(|_| damaged())?;
+    let offset = start + header + before + index * overhead;
+    chunk.resize(usize::try_from(plain + overhead).map_err(|_| damaged())?);
+    input.seek(SeekFrom::Start(offset)).map_err(Error::Stream)?;
+    input.read_exact(chunk.expose_mut()).map_err(Error::Stream)
+}
+
+/// Opens a chunk in place; its plaintext then stands after [`CHUNK_OVERHEAD`] bytes.
+fn open_chunk(header: &Header, index: u64, chunk: &mut [u8]) -> Result<()> {
+    let short = || Error::damaged("a chunk of a stream is too short");
+    let (head, body) = chunk.split_first_chunk_mut::<CHUNK_OVERHEAD>().ok_or_else(short)?;
+    let (prefix, tag) = head.split_first_chunk::<PREFIX_LEN>().ok_or_else(short)?;
+    let tag = tag.first_chunk().ok_or_else(short)?;
+    let subkey = Subkey::new(header.content.expose(), prefix);
+    subkey.open(&chunk_suffix(index, is_last(&header.info, index)), tag, body)
+}
+
+fn is_last(info: &StreamInfo, index: u64) -> bool {
+    index + 1 == chunks(info.len, info.chunk_size)
 }
 
 impl<R: Read + Seek> Read for StreamReader<R> {

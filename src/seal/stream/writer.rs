@@ -1,5 +1,6 @@
 use core::fmt;
-use std::io::{self, Seek, SeekFrom, Write};
+use core::num::NonZeroUsize;
+use std::io::{self, Read, Seek, SeekFrom, Write};
 
 use super::{
     CHUNK, CHUNK_OVERHEAD, Header, MAX_META, STREAM_HEADER_LEN, StreamId, StreamInfo, Streams,
@@ -10,6 +11,7 @@ use crate::crypto::secretbox::{PREFIX_LEN, Subkey};
 use crate::error::{Error, Misuse, Result};
 use crate::seal::InFlight;
 use crate::seal::log_id::LogId;
+use crate::seal::ordered::ordered;
 use crate::secret::{SecretBytes, SecretKey};
 
 /// Writes a sealed stream. What is written is plaintext; [`StreamWriter::finish`] ends it.
@@ -26,6 +28,20 @@ pub struct StreamWriter<W> {
     index: u64,
     len: u64,
     failed: bool,
+}
+
+/// A chunk that one of several threads seals, and a byte of the one after it.
+#[derive(Default)]
+struct Chunk {
+    bytes: SecretBytes,
+    index: u64,
+}
+
+impl Chunk {
+    fn chunk(&mut self) -> Result<&mut [u8]> {
+        let chunk = self.bytes.expose_mut().get_mut(..CHUNK_OVERHEAD + chunk_len());
+        chunk.ok_or(Misuse::Buffer.into())
+    }
 }
 
 /// A stream whose header has been written.
@@ -109,24 +125,93 @@ impl<W: Write + Seek> StreamWriter<W> {
         Ok((out, SealedStream { id, in_flight: InFlight(pin) }))
     }
 
+    /// Writes all that `input` gives, sealed on `threads` threads, the caller's among them; tells how
+    /// many bytes that was. What is made is the same as by [`Write`]. A thread holds one chunk of
+    /// 64 KiB in memory.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Stream`] if `input` or the writer's own output fails, [`Error::Random`],
+    /// [`Error::Poisoned`]. The stream cannot be finished then.
+    pub fn copy_from(
+        &mut self,
+        input: &mut (impl Read + Send),
+        threads: NonZeroUsize,
+    ) -> Result<u64>
+    where
+        W: Send,
+    {
+        if core::mem::replace(&mut self.failed, true) {
+            return Err(Error::Poisoned);
+        }
+        let Self { out, content, chunk: held, index, len, .. } = self;
+        let (before, whole) = (*len, CHUNK_OVERHEAD + chunk_len());
+        ordered(
+            threads,
+            // One byte more than a chunk is read: only a chunk that more comes after is sealed here,
+            // the last one is sealed as the last.
+            |job: &mut Chunk| {
+                job.bytes.resize(whole + 1);
+                let had = held.len();
+                let (start, room) = job.bytes.expose_mut().split_at_mut(had);
+                start.copy_from_slice(held.expose());
+                held.resize(CHUNK_OVERHEAD);
+                let end = had + fill(room, input).map_err(Error::Stream)?;
+                *len += wide(end - had);
+                let bytes = job.bytes.expose();
+                let (rest, more) =
+                    if end > whole { (whole, true) } else { (CHUNK_OVERHEAD, false) };
+                held.extend_from_slice(bytes.get(rest..end).unwrap_or_default());
+                job.index = *index;
+                *index += u64::from(more);
+                Ok(more)
+            },
+            |job| {
+                let index = job.index;
+                seal(content, job.chunk()?, index, false)
+            },
+            |job| out.write_all(job.chunk()?).map_err(Error::Stream),
+        )?;
+        self.failed = false;
+        Ok(self.len - before)
+    }
+
     fn seal_chunk(&mut self, last: bool) -> Result<()> {
         // Until it is written whole, also if `out` panics: a chunk that is sealed already must not
         // be taken for plaintext and sealed again.
         self.failed = true;
-        // Drawn here, where the plaintext is at hand.
-        let prefix: [u8; PREFIX_LEN] = random::array()?;
-        let chunk = self.chunk.expose_mut();
-        let (head, body) = chunk.split_first_chunk_mut::<CHUNK_OVERHEAD>().ok_or(Misuse::Buffer)?;
-        let subkey = Subkey::new(self.content.expose(), &prefix);
-        let tag = subkey.seal(&chunk_suffix(self.index, last), body);
-        head[..PREFIX_LEN].copy_from_slice(&prefix);
-        head[PREFIX_LEN..].copy_from_slice(&tag);
+        seal(&self.content, self.chunk.expose_mut(), self.index, last)?;
         self.out.write_all(self.chunk.expose()).map_err(Error::Stream)?;
         self.chunk.cut_sealed(CHUNK_OVERHEAD);
         self.index += 1;
         self.failed = false;
         Ok(())
     }
+}
+
+/// Seals a chunk, whose plaintext stands after [`CHUNK_OVERHEAD`] bytes of room.
+fn seal(content: &SecretKey, chunk: &mut [u8], index: u64, last: bool) -> Result<()> {
+    // Drawn here, where the plaintext is at hand.
+    let prefix: [u8; PREFIX_LEN] = random::array()?;
+    let (head, body) = chunk.split_first_chunk_mut::<CHUNK_OVERHEAD>().ok_or(Misuse::Buffer)?;
+    let tag = Subkey::new(content.expose(), &prefix).seal(&chunk_suffix(index, last), body);
+    head[..PREFIX_LEN].copy_from_slice(&prefix);
+    head[PREFIX_LEN..].copy_from_slice(&tag);
+    Ok(())
+}
+
+/// Fills `room` with what `input` has, and tells how much that is.
+fn fill(mut room: &mut [u8], input: &mut impl Read) -> io::Result<usize> {
+    let len = room.len();
+    while !room.is_empty() {
+        match input.read(room) {
+            Ok(0) => break,
+            Ok(count) => room = room.get_mut(count..).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(len - room.len())
 }
 
 impl<W: Write + Seek> Write for StreamWriter<W> {
@@ -158,6 +243,10 @@ impl<W> fmt::Debug for StreamWriter<W> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StreamWriter").field("len", &self.len).finish_non_exhaustive()
     }
+}
+
+fn wide(len: usize) -> u64 {
+    u64::try_from(len).unwrap_or(u64::MAX)
 }
 
 fn chunk_len() -> usize {

@@ -1,6 +1,7 @@
 //! The messages in the log's records.
 
 use crate::error::{Error, Result};
+use crate::wal::encode::Message;
 use crate::wal::proto::Fields;
 
 /// A raft entry, its content still sealed.
@@ -52,6 +53,26 @@ impl<'a> Entry<'a> {
         }
         Ok(entry)
     }
+
+    /// The message without its last field's bytes, which are `len` and follow.
+    pub(crate) fn head(&self, len: usize) -> Vec<u8> {
+        let mut message = Message::new();
+        message.uint(1, self.kind.number());
+        message.uint(2, self.term);
+        message.uint(3, self.index);
+        message.head(4, len);
+        message.into_public()
+    }
+}
+
+impl EntryKind {
+    pub(crate) const fn number(self) -> u64 {
+        match self {
+            Self::Normal => 0,
+            Self::Membership => 1,
+            Self::Other(number) => number,
+        }
+    }
 }
 
 /// What raft keeps beside its entries.
@@ -81,6 +102,14 @@ impl HardState {
         }
         Ok(state)
     }
+
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut message = Message::new();
+        message.uint(1, self.term);
+        message.uint(2, self.vote);
+        message.uint(3, self.commit);
+        message.into_public()
+    }
 }
 
 /// A member of the raft group.
@@ -108,6 +137,22 @@ impl RaftMember {
             }
         }
         Ok(member)
+    }
+
+    /// The message, of a member whose status is not known to the cluster: so it stands in a log's
+    /// metadata and in snapshots.
+    pub(crate) fn encode(&self) -> Vec<u8> {
+        let mut message = Message::new();
+        if self.raft_id != 0 {
+            message.uint(1, self.raft_id);
+        }
+        for (field, text) in [(2, &self.node_id), (3, &self.address)] {
+            if !text.is_empty() {
+                message.bytes(field, text.as_bytes());
+            }
+        }
+        message.bytes(4, &[]);
+        message.into_public()
     }
 }
 
@@ -144,6 +189,15 @@ pub(crate) struct SnapshotPoint {
     pub(crate) voters: Vec<u64>,
 }
 
+/// How the members stand in a snapshot's point. Each reader takes both.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Members {
+    /// As etcd 3.3 writes them: the voters.
+    Voters,
+    /// As etcd 3.5 does: the voters, and a last field that says that no change is under way.
+    VotersSettled,
+}
+
 impl SnapshotPoint {
     /// Parses the record of the log, whose third field older writers leave out.
     pub(crate) fn parse_record(message: &[u8]) -> Result<Self> {
@@ -153,6 +207,28 @@ impl SnapshotPoint {
     /// Parses the metadata of a snapshot.
     pub(crate) fn parse_metadata(message: &[u8]) -> Result<Self> {
         Self::parse(message, [2, 3, 1])
+    }
+
+    /// The record of the log, as etcd 3.3 writes it.
+    pub(crate) fn encode_record(&self) -> Vec<u8> {
+        let mut message = Message::new();
+        message.uint(1, self.index);
+        message.uint(2, self.term);
+        message.into_public()
+    }
+
+    /// The metadata of a snapshot.
+    pub(crate) fn encode_metadata(&self, members: Members) -> Vec<u8> {
+        let mut voters = Message::new();
+        self.voters.iter().for_each(|voter| voters.uint(1, *voter));
+        if members == Members::VotersSettled {
+            voters.uint(5, 0);
+        }
+        let mut message = Message::new();
+        message.bytes(1, voters.as_bytes());
+        message.uint(2, self.index);
+        message.uint(3, self.term);
+        message.into_public()
     }
 
     fn parse(message: &[u8], [index, term, members]: [u64; 3]) -> Result<Self> {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::message::Entry;
 use super::scan::{EntryRecord, LogScan};
+use crate::crypto::TAG_LEN;
 use crate::error::{Error, Place, Result};
 use crate::fs::Fs;
 use crate::secret::{SecretBytes, SecretKey};
@@ -111,8 +112,21 @@ pub(crate) fn algorithm_name(sealed: &[u8]) -> &'static str {
     }
 }
 
-/// Reads every entry again, opens it where there are `keys`, and hands those that count and lie
-/// above `base` to `apply`, in the order of their indices.
+/// An entry, as the second pass comes by it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Visit<'a> {
+    pub(crate) entry: &'a EntryRecord,
+    pub(crate) place: &'a Place,
+    /// The sealed record.
+    pub(crate) sealed: &'a [u8],
+    /// Nothing without keys, and of an entry that is damaged.
+    pub(crate) opened: Option<Result<&'a SecretBytes, Unopened>>,
+    /// Neither a later entry nor the snapshot stands in its place.
+    pub(crate) counts: bool,
+}
+
+/// Reads every entry again, in the order in which they stand, opens it where there are `keys`, and
+/// shows it.
 ///
 /// # Errors
 ///
@@ -123,10 +137,11 @@ pub(crate) fn open_entries(
     keys: Option<Keys<'_>>,
     base: u64,
     findings: &mut Findings,
-    mut apply: impl FnMut(&EntryRecord, &Place, &SecretBytes, &mut Findings),
+    mut show: impl FnMut(&Visit<'_>, &mut Findings),
 ) -> Result<EntryFacts> {
     let mut facts = EntryFacts::default();
     let mut retired = Retired::default();
+    let mut contents = BTreeMap::new();
     let mut body = SecretBytes::new();
     let mut entries = log.entries.iter().peekable();
     for (number, path) in log.paths.iter().enumerate() {
@@ -143,32 +158,61 @@ pub(crate) fn open_entries(
                 _ => return Err(changed(&place)),
             };
             *facts.by_algorithm.entry(algorithm_name(sealed)).or_default() += 1;
-            let Some(keys) = keys.filter(|_| entry.sound) else { continue };
             let counts = entry.live && entry.index > base;
-            match keys.open(sealed) {
-                Ok((plaintext, by)) => {
-                    match by {
-                        OpenedBy::Pending => facts.opened_by_pending.add(entry.index),
-                        OpenedBy::Current => facts.opened_by_current.add(entry.index),
-                    }
-                    if counts {
-                        apply(entry, &place, &plaintext, findings);
-                    }
-                }
-                Err(Unopened::NoKeyOpens) if !counts => {
+            if entry.sound {
+                copied(&mut contents, sealed, entry, &place, findings);
+            }
+            let opened = keys.filter(|_| entry.sound).map(|keys| keys.open(sealed));
+            match &opened {
+                None => {}
+                Some(Ok((_, OpenedBy::Pending))) => facts.opened_by_pending.add(entry.index),
+                Some(Ok((_, OpenedBy::Current))) => facts.opened_by_current.add(entry.index),
+                Some(Err(reason)) => {
                     facts.unopened.add(entry.index);
-                    retired.entries.add(entry.index);
-                    retired.place.get_or_insert(place);
-                }
-                Err(reason) => {
-                    facts.unopened.add(entry.index);
-                    report(findings, place, entry.index, reason, counts);
+                    if *reason == Unopened::NoKeyOpens && !counts {
+                        retired.entries.add(entry.index);
+                        retired.place.get_or_insert_with(|| place.clone());
+                    } else {
+                        report(findings, place.clone(), entry.index, *reason, counts);
+                    }
                 }
             }
+            let opened = opened.as_ref().map(|opened| match opened {
+                Ok((plaintext, _)) => Ok(plaintext),
+                Err(reason) => Err(*reason),
+            });
+            show(&Visit { entry, place: &place, sealed, opened, counts }, findings);
         }
     }
     retired.report(findings);
     Ok(facts)
+}
+
+/// Every record has a nonce of its own, so that no two are equal unless one was copied. Where a
+/// later entry replaced one of the two, nothing is lost by it.
+fn copied(
+    contents: &mut BTreeMap<[u8; TAG_LEN], (u64, bool)>,
+    sealed: &[u8],
+    entry: &EntryRecord,
+    place: &Place,
+    findings: &mut Findings,
+) {
+    let tag = Record::parse(sealed).ok().and_then(|record| record.tag());
+    let Some((other, live)) = tag.and_then(|tag| contents.insert(tag, (entry.index, entry.live)))
+    else {
+        return;
+    };
+    let text = format!(
+        "entries {other} and {} have the same sealed content: one is a copy, and what stood in its \
+         place is not there",
+        entry.index
+    );
+    if live && entry.live {
+        let loss = Some(Loss::Unknown);
+        findings.error(FindingKind::RecordCopied, place.clone(), text, loss);
+    } else {
+        findings.warn(FindingKind::RecordCopied, place.clone(), text);
+    }
 }
 
 fn changed(place: &Place) -> Error {

@@ -44,6 +44,15 @@ pub(crate) struct EntryRecord {
     pub(crate) sound: bool,
 }
 
+/// A record of any type, as the first pass comes by it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seen<'a> {
+    /// Number of the segment.
+    pub(crate) segment: usize,
+    pub(crate) record: Record,
+    pub(crate) data: &'a [u8],
+}
+
 /// What the first pass found.
 #[derive(Debug, Default)]
 pub(crate) struct LogScan {
@@ -57,9 +66,19 @@ pub(crate) struct LogScan {
     pub(crate) committed: u64,
     pub(crate) snapshots: Vec<SnapshotPoint>,
     pub(crate) entries: Vec<EntryRecord>,
+    /// The record that says which node's log it is, as it stands in every segment.
+    pub(crate) metadata: Option<Vec<u8>>,
+    /// The CRC behind the last frame, from which the log goes on; `None` where it was lost.
+    pub(crate) chain: Option<u32>,
 }
 
 impl LogScan {
+    /// Term of the entry of this index, if it counts.
+    pub(crate) fn term_of(&self, index: u64) -> Option<u64> {
+        let found = self.entries.iter().rev().find(|entry| entry.live && entry.index == index);
+        found.map(|entry| entry.term)
+    }
+
     /// Index of the last entry that counts, if there is any.
     pub(crate) fn last_index(&self) -> Option<u64> {
         self.entries.iter().rev().find(|entry| entry.live).map(|entry| entry.index)
@@ -72,13 +91,24 @@ impl LogScan {
 ///
 /// [`Error::Missing`] when there is no such folder, and what the system says. Damage is a finding.
 pub(crate) fn scan(fs: &dyn Fs, dir: &Path, base: u64, findings: &mut Findings) -> Result<LogScan> {
+    scan_watched(fs, dir, base, findings, &mut |_| {})
+}
+
+/// As [`scan`], and shows every record that can be read.
+pub(crate) fn scan_watched(
+    fs: &dyn Fs,
+    dir: &Path,
+    base: u64,
+    findings: &mut Findings,
+    seen: &mut dyn FnMut(&Seen<'_>),
+) -> Result<LogScan> {
     let (segments, others) = wal::list(fs, dir)?;
     let mut scanner = Scanner {
         base,
         findings,
+        seen,
         log: LogScan { others, ..LogScan::default() },
         live: Vec::new(),
-        metadata: None,
         doubts: Vec::new(),
     };
     let mut chain = Some(0);
@@ -91,16 +121,17 @@ pub(crate) fn scan(fs: &dyn Fs, dir: &Path, base: u64, findings: &mut Findings) 
         before = Some(segment);
     }
     scanner.end();
+    scanner.log.chain = chain;
     Ok(scanner.log)
 }
 
 struct Scanner<'a> {
     base: u64,
     findings: &'a mut Findings,
+    seen: &'a mut dyn FnMut(&Seen<'_>),
     log: LogScan,
     /// Numbers of the entries that count so far, their indices increasing.
     live: Vec<usize>,
-    metadata: Option<Vec<u8>>,
     /// Damage since the last sound entry: what is lost shows at the next one.
     doubts: Vec<Option<usize>>,
 }
@@ -143,6 +174,8 @@ impl Scanner<'_> {
                 Step::Record(record) => {
                     facts.records += 1;
                     facts.entries += u64::from(record.kind == Kind::Entry);
+                    let segment = self.log.paths.len();
+                    (self.seen)(&Seen { segment, record, data: reader.data() });
                     self.record(path, &record, reader.data());
                 }
                 Step::ChainBroken { offset } => {
@@ -240,10 +273,10 @@ impl Scanner<'_> {
     }
 
     fn metadata(&mut self, place: &Place, data: &[u8]) -> Result<()> {
-        match &self.metadata {
+        match &self.log.metadata {
             None => {
                 self.log.member = Some(RaftMember::parse(data)?);
-                self.metadata = Some(data.to_owned());
+                self.log.metadata = Some(data.to_owned());
             }
             Some(first) if first == data => {}
             Some(_) => {

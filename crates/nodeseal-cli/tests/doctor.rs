@@ -1,0 +1,75 @@
+//! Doctor, attestation and clean-up as their users call them.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
+
+#[path = "../../../tests/support/capture.rs"]
+mod capture;
+#[path = "../../../tests/support/segment.rs"]
+mod segment;
+#[path = "support/command.rs"]
+mod support;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+
+use capture::Capture;
+use segment::only;
+use support::{code, json, swarm, text};
+
+#[test]
+fn a_doctor_tells_the_verdict_and_ends_with_it() {
+    let capture = Capture::unpack("1-autolocked");
+    let well = swarm(&capture, &["doctor"]);
+    assert_eq!(code(&well), 0, "{}", text(&well.stderr));
+    assert!(text(&well.stdout).lines().filter(|line| line.starts_with("good ")).count() >= 4);
+
+    let wal = only(&capture.dir());
+    let frames = segment::frames(&wal);
+    segment::flip(&wal, frames.last().unwrap().range.start - 40);
+    let ill = swarm(&capture, &["doctor"]);
+    assert_eq!(code(&ill), 4);
+    assert!(text(&ill.stdout).contains("  damaged      entry"), "{}", text(&ill.stdout));
+    let ill = swarm(&capture, &["doctor", "--json"]);
+    let value: serde_json::Value = serde_json::from_slice(&ill.stdout).unwrap();
+    let files = value["files"].as_array().unwrap();
+    assert!(files.iter().any(|file| file["verdict"] == "damaged" && file["kind"] == "segment"));
+}
+
+#[test]
+fn what_was_attested_is_verified() {
+    let capture = Capture::unpack("2-snapshots");
+    let file = capture.dir().parent().unwrap().join("attestation");
+    let path = file.to_str().unwrap();
+    let made = swarm(&capture, &["attest", "--attestation", path]);
+    assert_eq!(code(&made), 0, "{}", text(&made.stderr));
+    assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
+    assert_eq!(code(&swarm(&capture, &["attest", "--attestation", path])), 1, "it exists");
+    let found = json(&swarm(&capture, &["verify", "--attestation", path, "--json"]));
+    assert_eq!(found["attested"], found["standing"]);
+
+    // An older copy of the log.
+    let wal = only(&capture.dir());
+    let frames = segment::frames(&wal);
+    segment::replace(&wal, &segment::encode(&frames[..frames.len() - 4], 0).0);
+    let found = swarm(&capture, &["verify", "--attestation", path]);
+    assert_eq!(code(&found), 4);
+    assert!(text(&found.stdout).contains("older copy"), "{}", text(&found.stdout));
+
+    let other = Capture::unpack("1-autolocked");
+    assert_eq!(code(&swarm(&other, &["verify", "--attestation", path])), 3);
+    segment::replace(&file, b"nodeseal-swarm-attestation 1\n");
+    assert_eq!(code(&swarm(&capture, &["verify", "--attestation", path])), 4);
+}
+
+#[test]
+fn leftovers_are_shown_before_they_are_removed() {
+    let capture = Capture::unpack("1-autolocked");
+    let stale = capture.dir().join("certificates/.tmp-swarm-node.key7");
+    segment::replace(&stale, b"-----BEGIN");
+    assert_eq!(code(&swarm(&capture, &["clean"])), 2);
+    let shown = swarm(&capture, &["clean", "--dry-run"]);
+    assert!(text(&shown.stdout).contains("would remove") && stale.exists());
+    let removed = swarm(&capture, &["clean", "--remove"]);
+    assert_eq!(code(&removed), 0, "{}", text(&removed.stderr));
+    assert!(text(&removed.stdout).contains("remove") && !stale.exists());
+}
