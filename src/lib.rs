@@ -14,12 +14,13 @@
 //! - [`grant`]: ids, references to secrets, and what a node is given.
 //! - [`audit`]: events for whoever accounts for secrets and keys.
 //! - [`fs`]: the seam for files, and a file system that fails on demand for tests.
+//! - `cluster` (feature): secrets as objects of a cluster, a deterministic state machine.
 //! - `delivery` (feature, Linux): secrets as files in a tmpfs for each task.
 //! - `swarm` (feature): Docker Swarm's state, read.
 //! - [`hazmat`]: the raw box. Not needed on the paved path.
 //!
-//! Features: `swarm`; `delivery`; `tracing`, a sink of audit events; `serde`, `Serialize` for types
-//! of public facts. A feature adds API and changes no behaviour.
+//! Features: `cluster`; `delivery`; `swarm`; `tracing`, a sink of audit events; `serde`,
+//! `Serialize` for types of public facts. A feature adds API and changes no behaviour.
 //!
 //! # Security
 //!
@@ -45,6 +46,8 @@ extern crate self as nodeseal;
 
 pub mod audit;
 mod calendar;
+#[cfg(feature = "cluster")]
+pub mod cluster;
 mod crypto;
 #[cfg(all(feature = "delivery", target_os = "linux"))]
 pub mod delivery;

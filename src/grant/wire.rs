@@ -124,6 +124,15 @@ pub(crate) fn put_bytes(out: &mut SecretBytes, bytes: &[u8]) {
     out.extend_from_slice(bytes);
 }
 
+/// Nothing, in no bytes.
+impl Wire for () {
+    fn put(&self, _: &mut SecretBytes) {}
+
+    fn get(_: &mut Reader<'_>) -> Result<Self> {
+        Ok(())
+    }
+}
+
 impl Wire for u64 {
     fn put(&self, out: &mut SecretBytes) {
         put_u64(out, *self);
@@ -291,16 +300,20 @@ impl<A: Wire, B: Wire> Wire for (A, B) {
     }
 }
 
-/// Implements [`Wire`] for a struct: its fields in this order.
+/// Implements [`Wire`] for a struct: its fields in this order. Those behind `;` are not written, and
+/// have their defaults when it is read.
 macro_rules! record {
-    ($name:ident { $($field:ident),* $(,)? }) => {
+    ($name:ident { $($field:ident),* $(,)? $(; $($derived:ident),*)? }) => {
         impl $crate::grant::wire::Wire for $name {
             fn put(&self, out: &mut $crate::secret::SecretBytes) {
                 $($crate::grant::wire::Wire::put(&self.$field, out);)*
             }
 
             fn get(input: &mut $crate::grant::wire::Reader<'_>) -> $crate::error::Result<Self> {
-                Ok(Self { $($field: $crate::grant::wire::Wire::get(input)?),* })
+                Ok(Self {
+                    $($field: $crate::grant::wire::Wire::get(input)?,)*
+                    $($($derived: Default::default(),)*)?
+                })
             }
         }
     };

@@ -1,0 +1,151 @@
+//! What a change of the state means for the nodes' assignments.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::Step;
+use crate::audit::Action;
+use crate::cluster::Cluster;
+use crate::cluster::node::Touched;
+use crate::cluster::object::Task;
+use crate::grant::{Follow, Grant, NodeId, Reference, SecretId, TaskId};
+
+/// What a task had on its node before something changed.
+pub(super) struct Seen {
+    task: TaskId,
+    node: NodeId,
+    grants: Option<Arc<[Grant]>>,
+}
+
+impl Cluster {
+    /// The grants whose files a task has on its node at this moment: those of its generation that
+    /// the policies allow, while it is in a state that needs them.
+    pub(in crate::cluster) fn effective(&self, task: &Task) -> Option<Arc<[Grant]>> {
+        if !task.state.needs_secrets() {
+            return None;
+        }
+        let node = self.nodes.get(task.node.as_ref()?)?;
+        let service = self.services.get(&task.service)?;
+        let grants = &service.generations.get(&task.generation)?.grants;
+        let allowed = |grant: &&Grant| {
+            self.secrets.get(&grant.secret).is_some_and(|secret| {
+                secret.selector.allows_service(&service.labels)
+                    && secret.selector.allows_node(&node.labels)
+            })
+        };
+        match grants.iter().filter(allowed).count() {
+            0 => None,
+            all if all == grants.len() => Some(Arc::clone(grants)),
+            _ => Some(grants.iter().filter(allowed).cloned().collect()),
+        }
+    }
+
+    /// What references mean at this moment.
+    pub(in crate::cluster) fn resolve(&self, references: &[Reference]) -> Vec<Grant> {
+        let grant = |reference: &Reference| {
+            let version = match reference.follow {
+                Follow::Pinned(number) => number,
+                Follow::Current => self.secrets.get(&reference.secret)?.current,
+            };
+            Some(Grant {
+                secret: reference.secret.clone(),
+                version,
+                target: reference.target.clone(),
+                uid: reference.uid,
+                gid: reference.gid,
+                mode: reference.mode,
+            })
+        };
+        references.iter().filter_map(grant).collect()
+    }
+
+    /// Counts what the tasks of a node need, unless that was done before.
+    fn count_held(&mut self, id: &NodeId) {
+        let Some(node) = self.nodes.get(id) else { return };
+        if node.held.is_some() {
+            return;
+        }
+        let mut held = BTreeMap::new();
+        for task in node.tasks.keys().filter_map(|task| self.tasks.get(task)) {
+            let grants = self.effective(task);
+            for (secret, version) in needed(grants.as_deref()) {
+                *held.entry((secret.clone(), version)).or_default() += 1;
+            }
+        }
+        if let Some(node) = self.node_mut(id) {
+            node.held = Some(held);
+        }
+    }
+}
+
+impl Step<'_> {
+    /// What `task` has on `node` before something changes. Whoever looks settles afterwards.
+    pub(super) fn look(&mut self, task: &TaskId, node: &NodeId) -> Seen {
+        self.state.count_held(node);
+        let grants = self.state.tasks.get(task).and_then(|task| self.state.effective(task));
+        Seen { task: task.clone(), node: node.clone(), grants }
+    }
+
+    /// As [`Step::look`], for those of `tasks` that have a node.
+    pub(super) fn look_at_all(&mut self, tasks: Vec<TaskId>) -> Vec<Seen> {
+        let mut seen = Vec::new();
+        for task in tasks {
+            if let Some(node) = self.state.tasks.get(&task).and_then(|task| task.node.clone()) {
+                seen.push(self.look(&task, &node));
+            }
+        }
+        seen
+    }
+
+    /// Compares with what the tasks have now, and notes the difference for their nodes.
+    pub(super) fn settle_all(&mut self, seen: impl IntoIterator<Item = Seen>) {
+        seen.into_iter().for_each(|seen| self.settle(&seen));
+    }
+
+    fn settle(&mut self, seen: &Seen) {
+        let Seen { task, node: id, grants: before } = seen;
+        let after = self.state.tasks.get(task).and_then(|task| self.state.effective(task));
+        if *before == after {
+            return;
+        }
+        let (had, has) = (needed(before.as_deref()), needed(after.as_deref()));
+        let index = self.index;
+        let Some(node) = self.state.node_mut(id) else { return };
+        node.sequence = index;
+        let held = node.held.get_or_insert_default();
+        for &(secret, version) in has.difference(&had) {
+            let count = held.entry((secret.clone(), version)).or_default();
+            *count += 1;
+            if *count == 1 {
+                node.journal.note(index, Touched::Secret(secret.clone(), version));
+            }
+        }
+        for &(secret, version) in had.difference(&has) {
+            let key = (secret.clone(), version);
+            let left = held.get(&key).copied().unwrap_or(0).saturating_sub(1);
+            if left == 0 {
+                held.remove(&key);
+                node.journal.note(index, Touched::Secret(key.0, version));
+            } else {
+                held.insert(key, left);
+            }
+        }
+        node.journal.note(index, Touched::Task(task.clone()));
+        self.woken.insert(id.clone());
+        let come = has.difference(&had).map(|what| (Action::Assigned, what));
+        let gone = had.difference(&has).map(|what| (Action::Released, what));
+        for (action, &(secret, version)) in come.chain(gone) {
+            let event = self.event(action);
+            event.node = Some(id.clone());
+            event.task = Some(task.clone());
+            event.secret = Some(secret.clone());
+            event.version = Some(version);
+        }
+    }
+}
+
+/// The versions of secrets that grants need: one that is needed twice counts once a task.
+pub(crate) fn needed(grants: Option<&[Grant]>) -> BTreeSet<(&SecretId, u64)> {
+    let grants = grants.unwrap_or_default();
+    grants.iter().map(|grant| (&grant.secret, grant.version)).collect()
+}

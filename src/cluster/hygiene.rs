@@ -1,0 +1,69 @@
+//! What ought to be done about secrets and keys.
+
+use super::Cluster;
+use super::info::SecretInfo;
+use super::object::Secret;
+use crate::grant::{NodeId, SecretId, Time};
+
+/// A node that is not on the keys that it should be on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
+pub struct Lag {
+    /// The node.
+    pub node: NodeId,
+    /// Version of the lock record that it follows; `None` if it never reported.
+    pub kek_version: Option<u64>,
+    /// Version of the cluster's lock record.
+    pub wanted: u64,
+    /// Whether a DEK that it uses was exposed.
+    pub exposed: bool,
+}
+
+impl Cluster {
+    /// The secrets that should have a new version by `now`.
+    #[must_use]
+    pub fn due_for_rotation(&self, now: Time) -> Vec<SecretInfo> {
+        self.secrets_where(|secret| secret.dates.rotate_by.is_some_and(|by| by <= now))
+    }
+
+    /// The secrets that are of no use at `now`.
+    #[must_use]
+    pub fn expired(&self, now: Time) -> Vec<SecretInfo> {
+        self.secrets_where(|secret| secret.dates.expires.is_some_and(|at| at <= now))
+    }
+
+    /// The secrets that nothing refers to.
+    #[must_use]
+    pub fn unused(&self) -> Vec<SecretInfo> {
+        self.secrets_where(|secret| secret.users.is_empty())
+    }
+
+    /// The versions of secrets whose payloads are sealed under a payload key that was declared
+    /// exposed: [`Cluster::reseal`] mends the sealing; whether the secrets themselves must change is
+    /// for people to decide.
+    #[must_use]
+    pub fn under_exposed_key(&self) -> Vec<(SecretId, u64)> {
+        let exposed = self.keys.payload.iter().filter(|held| held.exposed);
+        exposed.flat_map(|held| held.seals.keys().cloned()).collect()
+    }
+
+    /// The nodes that reported to be on an older lock record or on an exposed DEK, or that never
+    /// reported. Nodes without a key file, workers for example, are among the last.
+    #[must_use]
+    pub fn lagging_nodes(&self) -> Vec<Lag> {
+        let wanted = self.keys.lock.as_ref().map_or(0, |lock| lock.version());
+        let lag = |node: &super::node::Node| {
+            let exposed = node.keys.is_some_and(|keys| keys.exposed);
+            let kek_version = node.keys.map(|keys| keys.kek_version);
+            let lags = exposed || kek_version.is_none_or(|version| version < wanted);
+            lags.then(|| Lag { node: node.id.clone(), kek_version, wanted, exposed })
+        };
+        self.nodes.values().filter_map(|node| lag(node)).collect()
+    }
+
+    fn secrets_where(&self, shows: impl Fn(&Secret) -> bool) -> Vec<SecretInfo> {
+        let all = self.secret_names.values().filter_map(|id| self.secrets.get(id));
+        all.filter(|secret| shows(secret)).map(|secret| SecretInfo::from(&**secret)).collect()
+    }
+}
