@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::Cluster;
 use super::folded;
 use super::keys::{HeldKey, Keys, MAX_KEYS, StoredKey};
-use super::map::Map;
+use super::map::{Key, Map};
 use super::node::{Journal, Node};
 use super::object::{Referrer, Secret, Service, Task, TaskState};
 use crate::error::Result;
@@ -125,7 +125,7 @@ impl Cluster {
     }
 }
 
-fn put_values<K: Ord + Clone, V: Wire>(out: &mut SecretBytes, map: &Map<K, Arc<V>>) {
+fn put_values<K: Key + Clone, V: Wire>(out: &mut SecretBytes, map: &Map<K, Arc<V>>) {
     wire::put_len(out, map.len());
     map.values().for_each(|value| value.put(out));
 }
@@ -143,7 +143,7 @@ fn get_values<K: Ord, V: Wire>(input: &mut Reader<'_>, id: impl Fn(&V) -> &K) ->
     Ok(values)
 }
 
-fn share<K: Ord + Clone, V>(values: Vec<V>, id: impl Fn(&V) -> &K) -> Map<K, Arc<V>> {
+fn share<K: Key + Clone, V>(values: Vec<V>, id: impl Fn(&V) -> &K) -> Map<K, Arc<V>> {
     let entries = values.into_iter().map(|value| (id(&value).clone(), Arc::new(value)));
     Map::from_sorted(entries.collect())
 }
