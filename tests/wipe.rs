@@ -6,6 +6,9 @@
 
 #[path = "wipe/by_hand.rs"]
 mod by_hand;
+#[cfg(feature = "cluster")]
+#[path = "wipe/cluster.rs"]
+mod cluster;
 #[path = "wipe/keys.rs"]
 mod keys;
 #[path = "wipe/payloads.rs"]
