@@ -119,6 +119,9 @@ impl<K: Key + Clone, V: Clone> Map<K, V> {
     pub(crate) fn from_sorted(entries: Vec<(K, V)>) -> Self {
         debug_assert!(entries.is_sorted_by(|a, b| a.0 < b.0));
         let len = entries.len();
+        if len <= FULL {
+            return Self { root: Arc::new(Node::Leaf(entries.into())), len };
+        }
         let mut level: Vec<_> =
             chunks(entries).map(|(k, leaf)| (k, Node::Leaf(leaf.into()))).collect();
         while level.len() > 1 {
