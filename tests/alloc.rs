@@ -134,3 +134,63 @@ fn a_stream_of_64_mib_is_written_and_read_in_constant_memory() {
     assert_eq!(read, block);
     assert!(count.peak < PEAK, "reading took {}", count.peak);
 }
+
+/// What an object of the cluster's state takes, beside a payload's own bytes, in bytes.
+#[cfg(feature = "cluster")]
+#[test]
+fn the_clusters_objects_are_small() {
+    use nodeseal::cluster::{Cluster, Command, Dates, Labels, Request, Selector, TaskState};
+    use nodeseal::grant::{NodeId, Reference, SecretId, ServiceId, TaskId, Time};
+
+    const COUNT: u64 = 2000;
+    const PAYLOAD: [u8; 1024] = [7; 1024];
+    let mut cluster = Cluster::new();
+    let mut apply = |request| {
+        let command = Command { at: Time::default(), by: String::new(), request };
+        let index = cluster.applied() + 1;
+        let bytes = command.encode();
+        drop(command);
+        let (count, result) =
+            counted(|| cluster.apply(index, Command::decode(bytes.expose()).unwrap()).result);
+        result.unwrap();
+        (count.live, cluster.payload_key())
+    };
+    // Ids as long as Swarm's, in an order of their own.
+    let id = |number: u64| format!("{:025}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let first = Cluster::new().new_payload_key(false).unwrap();
+    let key = apply(first).1.unwrap();
+    let mut each = |make: &dyn Fn(u64) -> Request| {
+        let live: isize = (0..COUNT).map(|number| apply(make(number)).0).sum();
+        live / isize::try_from(COUNT).unwrap()
+    };
+    let secret = |number| SecretId::new(&id(number)).unwrap();
+    let secrets = each(&|number| Request::CreateSecret {
+        secret: secret(number),
+        name: id(number),
+        labels: Labels::new(),
+        internal: false,
+        dates: Dates::default(),
+        selector: Selector::default(),
+        payload: key.seal(&secret(number), 1, &PAYLOAD).unwrap(),
+    });
+    let nodes = each(&|number| Request::PutNode {
+        node: NodeId::new(&id(number)).unwrap(),
+        labels: Labels::new(),
+        public_key: None,
+    });
+    let services = each(&|number| Request::CreateService {
+        service: ServiceId::new(&id(number)).unwrap(),
+        name: id(number),
+        labels: Labels::new(),
+        references: vec![Reference::new(secret(number), &id(number)).unwrap()],
+    });
+    let tasks = each(&|number| Request::CreateTask {
+        task: TaskId::new(&id(number)).unwrap(),
+        service: ServiceId::new(&id(number % 20)).unwrap(),
+        node: Some(NodeId::new(&id(number % 200)).unwrap()),
+        state: TaskState::Pending,
+    });
+    let secrets = secrets - 1024;
+    println!("secret {secrets}, node {nodes}, service {services}, task {tasks}");
+    assert!(secrets < 1200 && nodes < 500 && services < 1000 && tasks < 300);
+}

@@ -9,6 +9,9 @@ mod by_hand;
 #[cfg(feature = "swarm")]
 #[path = "support/capture.rs"]
 mod capture;
+#[cfg(feature = "cluster")]
+#[path = "wipe/cluster.rs"]
+mod cluster;
 #[path = "wipe/keys.rs"]
 mod keys;
 #[path = "wipe/payloads.rs"]
