@@ -86,6 +86,10 @@ impl Records for OneByOne {
         self.peer.name()
     }
 
+    fn kernel(&self) -> Option<&'static str> {
+        self.peer.kernel()
+    }
+
     fn in_place(&self) -> bool {
         self.peer.in_place()
     }
@@ -94,7 +98,7 @@ impl Records for OneByOne {
         for record in &mut self.records {
             let (nonce, rest) = record.split_first_chunk_mut().expect("a nonce");
             let (tag, text) = rest.split_first_chunk_mut().expect("a tag");
-            dryoc::rng::copy_randombytes(nonce);
+            ::dryoc::rng::copy_randombytes(nonce);
             *tag = self.peer.seal(nonce, &self.plain, text);
         }
     }
