@@ -10,6 +10,7 @@ pub(crate) mod secretbox;
 pub(crate) mod stack;
 #[cfg(test)]
 pub(crate) mod testing;
+pub(crate) mod verdict;
 pub(crate) mod x25519;
 pub(crate) mod xchacha;
 
