@@ -56,6 +56,10 @@ impl Records for Batch {
         copy(&self.sealed, &mut self.records);
     }
 
+    fn write(&self, out: &mut Vec<u8>) {
+        self.records.iter().for_each(|record| out.extend_from_slice(record));
+    }
+
     fn open(&mut self) -> bool {
         let mut right = false;
         self.with(|log, after, records| right = log.open_batch(after, records).is_ok());
@@ -105,6 +109,10 @@ impl Records for OneByOne {
 
     fn restore(&mut self) {
         copy(&self.sealed, &mut self.records);
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        self.records.iter().for_each(|record| out.extend_from_slice(record));
     }
 
     fn open(&mut self) -> bool {

@@ -77,6 +77,9 @@ pub trait Records {
     /// Takes a fresh copy of the sealed records.
     fn restore(&mut self);
 
+    /// Appends the records, as they are, to `out`.
+    fn write(&self, out: &mut Vec<u8>);
+
     /// Opens all records, and tells whether they were right.
     fn open(&mut self) -> bool;
 }
