@@ -94,7 +94,11 @@ mod watched {
         let subkey = Subkey::new(key.expose(), prefix);
         let mut batch: Vec<_> = messages
             .iter_mut()
-            .map(|(suffix, sealed)| Message { suffix: *suffix, sealed: &mut **sealed, right: false })
+            .map(|(suffix, sealed)| Message {
+                suffix: *suffix,
+                sealed: &mut **sealed,
+                right: false,
+            })
             .collect();
         match way {
             Way::Seal => subkey.seal_many(&mut batch),
