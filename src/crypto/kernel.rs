@@ -3,7 +3,7 @@
 //! | kernel | needs | Salsa20 | Poly1305 |
 //! |---|---|---|---|
 //! | `avx512` | AVX-512 F, BW, VL, IFMA | 2 to 8 blocks by diagonals; 16 by lanes | eight blocks, or messages, by lanes |
-//! | `avx2` | AVX2 | 4 or 6 blocks by diagonals; 8 by lanes | 64-bit integers |
+//! | `avx2` | AVX2 | 4 or 6 blocks by diagonals; 8 by lanes | four blocks by lanes |
 //! | `portable` | nothing | crate `salsa20` | crate `poly1305` |
 //!
 //! A kernel with vectors is a set of functions that need processor features. Its value in [`Kernel`]
@@ -124,6 +124,8 @@ impl Kernel {
             Self::Avx512(_) if len <= avx512::MEDIUM => Stack::Little,
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(_) if len <= avx512::PIECE => Stack::Some,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => Stack::Some,
             _ => Stack::Much,
         }
     }
