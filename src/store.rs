@@ -9,11 +9,13 @@
 //! | `<sequence>-<first index>.wal` | segments: frames as in etcd's log, their content sealed |
 //! | `<stream id>.snap` | the snapshot's stream; its header stands in the log |
 //! | `store.witness` | how far the log had come |
+//! | `next.tmp` | the next segment's file, prepared |
 //! | `store.lock` | the lock of the process that has it open; never renamed or removed |
 //!
 //! `docs/design.md` has the bytes.
 //!
-//! Calls block; none is `async`. After a write or a sync that failed, what is on the disk is not
+//! Calls block; none is `async`. A thread of the store's own prepares segment files ahead
+//! ([`Options::prepare_ahead`]). After a write or a sync that failed, what is on the disk is not
 //! known: everything but reading returns [`Error::Poisoned`] until the store is opened anew.
 //!
 //! ```
@@ -61,7 +63,9 @@ mod change;
 mod cut;
 mod format;
 mod index;
+mod next;
 mod open;
+mod options;
 mod read;
 mod replay;
 mod rotation;
@@ -69,11 +73,12 @@ mod snapshot;
 mod stats;
 #[cfg(test)]
 mod tests;
+mod verify;
 mod witness;
 mod write;
 
 pub use change::Change;
-pub use open::{Options, Progress};
+pub use options::{Options, Progress};
 pub use replay::Damage;
 pub use rotation::{Rotation, Step};
 pub use snapshot::{Snapshot, SnapshotReader, SnapshotWriter};
@@ -81,6 +86,7 @@ pub use stats::{DekStats, Stats};
 pub use write::Pending;
 
 use index::Index;
+use next::Next;
 use stats::Counters;
 use write::{Synced, Writer};
 
@@ -106,6 +112,7 @@ struct Inner {
     cells: Cells,
     streams: Streams,
     segment_size: u64,
+    next: Next,
     damages: Vec<Damage>,
     synced: Mutex<Synced>,
     writer: Mutex<Writer>,

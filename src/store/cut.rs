@@ -24,9 +24,15 @@ impl Inner {
         let segment = writer.segment.checked_add(1).ok_or(Misuse::OutOfBounds("segments"))?;
         let first_index = writer.state.last.index.saturating_add(1);
         let path = self.dir.join(SegmentName { sequence: named, first_index }.to_string());
-        let temp = self.temp();
-        let file = self.fs.create_new(&temp).map_err(|e| Error::io("create", &temp, e))?;
-        writer.out = Appender::new(file.into(), path, 0, 0);
+        let temp = if let Some(prepared) = self.next.take() {
+            writer.out = Appender::prepared(prepared.file, path, prepared.allocated);
+            prepared.temp
+        } else {
+            let temp = self.temp();
+            let file = self.fs.create_new(&temp).map_err(|e| Error::io("create", &temp, e))?;
+            writer.out = Appender::new(file.into(), path, 0, 0);
+            temp
+        };
         (writer.segment, writer.named) = (segment, named);
         self.begin_segment(writer, &temp)
     }
@@ -52,7 +58,7 @@ impl Inner {
 
         let out = &mut writer.out;
         out.append(&frames, self.segment_size)?;
-        out.file().sync().map_err(|e| Error::io("sync", temp, e))?;
+        out.file().sync_data().map_err(|e| Error::io("sync", temp, e))?;
         self.fs.rename(temp, out.path()).map_err(|e| Error::io("rename", temp, e))?;
         self.sync_dir()?;
 
@@ -69,13 +75,26 @@ impl Inner {
         Ok(())
     }
 
-    /// Removes segments that hold no entry of the log. The writer is locked.
+    /// The segments before the last one that hold no entry of the log.
+    pub(super) fn dead_segments(&self, last: u32) -> Vec<u32> {
+        let index = self.index();
+        let dead = index.segments.range(..last).filter(|(_, entry)| entry.live == 0);
+        dead.map(|(id, _)| *id).collect()
+    }
+
+    /// Removes segments that hold no entry in a state that is durable.
     pub(super) fn drop_segments(&self, dead: &[u32]) -> Result<()> {
-        for id in dead {
-            let removed = self.index_mut().segments.remove(id);
-            if let Some(segment) = removed {
-                fs::remove_if_there(&*self.fs, &segment.path)?;
-            }
+        let removed: Vec<Segment> = {
+            // A rotation may be about to put another file in the place of one.
+            let _writer = self.writer();
+            let mut index = self.index_mut();
+            dead.iter().filter_map(|id| index.segments.remove(id)).collect()
+        };
+        if removed.is_empty() {
+            return Ok(());
+        }
+        for segment in removed {
+            fs::remove_if_there(&*self.fs, &segment.path)?;
         }
         self.sync_dir()
     }

@@ -74,6 +74,27 @@ impl Index {
         self.slots.get(index.checked_sub(self.first)?)
     }
 
+    /// The first entry that stands in `segment` or in a later one: entries stand in their order.
+    pub(super) fn first_in(&self, segment: u32) -> u64 {
+        let Range { mut start, mut end } = self.range();
+        while start < end {
+            let middle = start + (end - start) / 2;
+            match self.get(middle) {
+                Some(slot) if slot.segment < segment => start = middle + 1,
+                _ => end = middle,
+            }
+        }
+        start
+    }
+
+    /// The first entry from `index` on that is not lost.
+    pub(super) fn skip_lost(&self, mut index: u64) -> u64 {
+        while self.get(index).is_some_and(|slot| slot.len == 0) {
+            index += 1;
+        }
+        index
+    }
+
     pub(super) fn id_at(&self, index: u64) -> Option<LogId> {
         self.get(index).map(|slot| LogId::new(index, Era::term(slot.era)))
     }

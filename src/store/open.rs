@@ -1,18 +1,18 @@
-use core::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, RwLock};
 
 use super::format::{self, Extra, Meta};
+use super::next::Next;
+use super::options::Options;
 use super::read::read_exact;
 use super::replay::{self, Damage, Found};
 use super::stats::Counters;
 use super::witness::Witness;
 use super::write::{Synced, Writer};
 use super::{Inner, Store};
-use crate::error::{Error, ErrorKind, Misuse, Place, Result};
+use crate::error::{Error, Result};
 use crate::fs::{self, File, Fs, Lock};
-use crate::key::valid_name;
 use crate::keyring::{Keyring, Location};
 use crate::seal::State;
 use crate::secret::SecretBytes;
@@ -20,88 +20,6 @@ use crate::wal::{self, Appender, SegmentName};
 
 /// How much is copied at once, in bytes.
 const BLOCK: usize = 1 << 20;
-const SEGMENT: u64 = 16 << 20;
-
-/// How far the opening of a store has come.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Progress {
-    /// Entries that were opened.
-    pub entries: u64,
-    /// Entries there are.
-    pub of: u64,
-}
-
-/// How a [`Store`] is created or opened.
-pub struct Options<'a> {
-    name: String,
-    segment_size: u64,
-    skip: bool,
-    not_before: Option<(u64, u64)>,
-    verify: Option<Box<dyn FnMut(Progress) + 'a>>,
-}
-
-impl<'a> Options<'a> {
-    /// For the log `name`, 1 to 48 of `[A-Za-z0-9._-]`: it is bound into everything that is sealed.
-    #[must_use]
-    pub fn new(name: &str) -> Self {
-        let name = name.to_owned();
-        Self { name, segment_size: SEGMENT, skip: false, not_before: None, verify: None }
-    }
-
-    /// Length at which a segment is ended, in bytes; 16 MiB unless said otherwise. Purges and
-    /// rotations go segment by segment.
-    #[must_use]
-    pub const fn segment_size(mut self, bytes: u64) -> Self {
-        self.segment_size = bytes;
-        self
-    }
-
-    /// Opens a damaged log all the same, without what is lost; [`Store::damages`] tells what and
-    /// where. Not for a log that ends before its end, or whose state cell is lost: an engine that
-    /// goes on from there could vote twice.
-    #[must_use]
-    pub const fn skip_damage(mut self) -> Self {
-        self.skip = true;
-        self
-    }
-
-    /// Refuses a log, or a key file, that is older than this [`Store::anchor`].
-    #[must_use]
-    pub const fn not_before(mut self, anchor: (u64, u64)) -> Self {
-        self.not_before = Some(anchor);
-        self
-    }
-
-    /// Opens every entry, and the snapshot, at the start, and tells `progress` now and then. Without
-    /// this an entry that does not open is found when it is read. With [`Options::skip_damage`] it is
-    /// among [`Store::damages`], and found again when it is read.
-    #[must_use]
-    pub fn verify(mut self, progress: impl FnMut(Progress) + 'a) -> Self {
-        self.verify = Some(Box::new(progress));
-        self
-    }
-
-    fn check(&self) -> Result<()> {
-        valid_name("log", &self.name)?;
-        // Snapshots need room for a suffix.
-        if self.name.len() > 48 {
-            return Err(Misuse::Name("log").into());
-        }
-        Ok(())
-    }
-}
-
-impl fmt::Debug for Options<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Options")
-            .field("name", &self.name)
-            .field("segment_size", &self.segment_size)
-            .field("skip_damage", &self.skip)
-            .field("not_before", &self.not_before)
-            .finish_non_exhaustive()
-    }
-}
 
 impl Store {
     /// Makes an empty store in a folder, which is created where it is missing.
@@ -190,44 +108,6 @@ impl Store {
         }
         Ok(store)
     }
-
-    /// Opens every entry; with `skip`, gives those that do not open.
-    fn verify(
-        &self,
-        mut progress: Box<dyn FnMut(Progress) + '_>,
-        skip: bool,
-    ) -> Result<Vec<Damage>> {
-        let held = self.inner.index().range();
-        let of = held.end - held.start;
-        let (mut next, mut lost) = (held.start, Vec::new());
-        loop {
-            let read: Result<()> = self.read(next..held.end, |id, _| {
-                next = id.index + 1;
-                let entries = next - held.start;
-                if entries.is_multiple_of(4096) || entries == of {
-                    progress(Progress { entries, of });
-                }
-                Ok(())
-            });
-            match read {
-                Ok(()) => return Ok(lost),
-                Err(error)
-                    if skip && matches!(error.kind(), ErrorKind::Damaged | ErrorKind::Key) =>
-                {
-                    let mut damage = match error {
-                        Error::Damaged { what, place } => Damage { what, place },
-                        _ => {
-                            Damage { what: "an entry that does not open", place: Place::default() }
-                        }
-                    };
-                    damage.place.index = Some(next);
-                    lost.push(damage);
-                    next += 1;
-                }
-                Err(error) => return Err(error),
-            }
-        }
-    }
 }
 
 impl Found {
@@ -288,6 +168,7 @@ impl Inner {
         found: Found,
     ) -> Result<Self> {
         let log = keyring.log(&options.name)?;
+        let next = Next::new(Arc::clone(&fs), &dir, options.segment_size, options.prepare_ahead)?;
         let synced = Synced { sequence: writer.state.sequence, witness };
         let inner = Self {
             fs,
@@ -299,6 +180,7 @@ impl Inner {
             cells: keyring.cells(),
             streams: keyring.streams(),
             segment_size: options.segment_size,
+            next,
             damages: found.damages,
             synced: Mutex::new(synced),
             writer: Mutex::new(writer),
@@ -321,12 +203,9 @@ impl Inner {
     /// Removes segments that hold nothing any more, and files of snapshots that were replaced.
     fn remove_leftovers(&self) -> Result<()> {
         let writer = self.writer();
-        let dead: Vec<u32> = {
-            let index = self.index();
-            let dead = index.segments.range(..writer.segment).filter(|(_, entry)| entry.live == 0);
-            dead.map(|(id, _)| *id).collect()
-        };
+        let dead = self.dead_segments(writer.segment);
         let current = writer.state.snapshot.map(|id| self.snapshot_path(id));
+        drop(writer);
         for file in wal::list(&*self.fs, &self.dir)?.1 {
             let snapshot = file.extension().is_some_and(|ext| ext == "snap");
             if snapshot && current.as_ref() != Some(&file) {

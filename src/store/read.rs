@@ -10,20 +10,32 @@ use super::index::Slot;
 use super::{Inner, Store};
 use crate::error::{Error, Result};
 use crate::fs::File;
-use crate::seal::{Era, Log, LogId};
+use crate::seal::{Era, LogId, RECORD_OVERHEAD};
 use crate::secret::SecretBytes;
 use crate::wal;
 
 /// How much is read at once, in bytes, unless one entry is longer.
-const BLOCK: u64 = 1 << 20;
+const BLOCK: u64 = 256 << 10;
 
-/// Entries that stand one after the other in one file.
-struct Run {
-    file: Arc<dyn File>,
+/// Entries that follow each other and stand one after the other in one file.
+pub(super) struct Run {
+    pub(super) file: Arc<dyn File>,
     path: PathBuf,
     start: u64,
     len: usize,
-    entries: Vec<(LogId, Option<Era>, Slot)>,
+    /// The era of the entry before the first, if that one is known.
+    prev: Option<Era>,
+    pub(super) entries: Vec<(LogId, Slot)>,
+}
+
+/// Records in a block of memory.
+#[derive(Default)]
+pub(super) struct Records<'a> {
+    /// The entry before the first: its era alone counts.
+    pub(super) after: LogId,
+    pub(super) records: Vec<(LogId, &'a mut [u8])>,
+    /// What keeps the records behind from being taken.
+    pub(super) failed: Option<Error>,
 }
 
 impl Store {
@@ -54,14 +66,18 @@ impl Store {
         };
         let mut block = SecretBytes::new();
         loop {
-            let run = self.inner.run(from, end);
+            let run = self.inner.run(from, end, BLOCK);
             let run = run.inspect_err(|e| self.inner.stats.failed(e)).map_err(E::from)?;
             let Some(run) = run else { return Ok(()) };
             self.inner.load(&run, &mut block)?;
-            for (id, prev, slot) in &run.entries {
-                let opened = self.inner.open_entry(&run, *id, *prev, *slot, &mut block);
-                each(*id, opened.inspect_err(|e| self.inner.stats.failed(e))?)?;
+            let (opened, failed) = self.inner.open_run(&run, &mut block);
+            for (id, plain) in opened {
+                each(id, plain)?;
                 from = id.index.saturating_add(1);
+            }
+            if let Some(error) = failed {
+                self.inner.stats.failed(&error);
+                return Err(error.into());
             }
         }
     }
@@ -82,8 +98,9 @@ impl Store {
 }
 
 impl Inner {
-    /// The next entries from `from` on, before `end`, that can be read at once.
-    fn run(&self, from: u64, end: u64) -> Result<Option<Run>> {
+    /// The next entries from `from` on, before `end`, that can be read at once: `limit` bytes, or a
+    /// single longer one.
+    pub(super) fn run(&self, from: u64, end: u64, limit: u64) -> Result<Option<Run>> {
         let index = self.index();
         let held = index.range();
         let mut run: Option<Run> = None;
@@ -95,76 +112,124 @@ impl Inner {
                 }
                 return Err(Error::damaged("the entry is lost").in_file(&self.dir).at_index(at));
             }
-            let prev = match at.checked_sub(1).and_then(|before| index.get(before)) {
-                None => Some(index.purged.era),
-                // It is lost: what the entry itself names must do.
-                Some(before) if before.len == 0 => None,
-                Some(before) => Some(Era::term(before.era)),
-            };
             let id = LogId::new(at, Era::term(slot.era));
             let stop = slot.offset() + u64::from(slot.len);
             match &mut run {
                 None => {
                     let Some(segment) = index.segments.get(&slot.segment) else { break };
+                    let prev = match at.checked_sub(1).and_then(|before| index.get(before)) {
+                        None => Some(index.purged.era),
+                        // It is lost: what the entry itself names must do.
+                        Some(before) if before.len == 0 => None,
+                        Some(before) => Some(Era::term(before.era)),
+                    };
                     run = Some(Run {
                         file: Arc::clone(&segment.file),
                         path: segment.path.clone(),
                         start: slot.offset(),
                         len: usize::try_from(slot.len).unwrap_or(usize::MAX),
-                        entries: vec![(id, prev, slot)],
+                        prev,
+                        entries: vec![(id, slot)],
                     });
                 }
                 Some(run) => {
-                    let same = run.entries.first().is_some_and(|(.., first)| {
+                    let same = run.entries.first().is_some_and(|(_, first)| {
                         first.segment == slot.segment && first.place < slot.place
                     });
                     let len = stop.saturating_sub(run.start);
-                    if !same || len > BLOCK {
+                    if !same || len > limit {
                         break;
                     }
                     run.len = usize::try_from(len).unwrap_or(usize::MAX);
-                    run.entries.push((id, prev, slot));
+                    run.entries.push((id, slot));
                 }
             }
         }
         Ok(run)
     }
 
-    fn load(&self, run: &Run, block: &mut SecretBytes) -> Result<()> {
+    pub(super) fn load(&self, run: &Run, block: &mut SecretBytes) -> Result<()> {
         block.resize(run.len);
         read_exact(&*run.file, &run.path, run.start, block.expose_mut())
             .inspect_err(|e| self.stats.failed(e))
     }
 
-    fn open_entry<'a>(
+    /// Opens what [`Inner::load`] read; with those that opened, what became of the next one.
+    fn open_run<'a>(
         &self,
         run: &Run,
-        id: LogId,
-        prev: Option<Era>,
-        slot: Slot,
         block: &'a mut SecretBytes,
-    ) -> Result<&'a [u8]> {
-        let placed =
-            |error: Error| error.in_file(&run.path).at_offset(slot.offset()).at_index(id.index);
-        let damaged = || placed(Error::damaged("another entry than the one that was written"));
-        let from = usize::try_from(slot.offset() - run.start).map_err(|_| damaged())?;
-        let len = usize::try_from(slot.len).map_err(|_| damaged())?;
-        let frame = block.expose_mut().get_mut(from..).and_then(|rest| rest.get_mut(..len));
-        let frame = frame.ok_or_else(damaged)?;
-        let (kind, data) = wal::take_frame(frame).map_err(placed)?;
-        let data = frame.get_mut(data).ok_or_else(damaged)?;
-        let (found, named, _) = format::parse_record(data).map_err(placed)?;
-        if kind != RECORD || found != id {
-            return Err(damaged());
+    ) -> (impl Iterator<Item = (LogId, &'a [u8])> + use<'a>, Option<Error>) {
+        let Records { after, mut records, mut failed } = run.records(block.expose_mut());
+        let mut whole = records.len();
+        if let Err((first, error)) = self.log.open_batch(after, &mut records) {
+            whole = first.min(whole);
+            failed = records.get(first).map(|(id, _)| run.placed(error, *id));
         }
-        let prev = prev.unwrap_or(named);
-        let sealed = data.get_mut(format::RECORD_HEAD..).ok_or_else(damaged)?;
-        let dek = Log::dek_of(sealed).map_err(placed)?;
-        let bytes = u64::try_from(sealed.len()).unwrap_or(u64::MAX);
-        let plain = self.log.open_in_place(id, prev, sealed).map_err(placed)?;
-        self.stats.add().opened(dek, bytes);
-        Ok(plain)
+        records.truncate(whole);
+        self.stats.opened(records.iter().map(|(_, record)| &**record));
+        let plain = |(id, record): (LogId, &'a mut [u8])| {
+            (id, record.get(RECORD_OVERHEAD..).unwrap_or_default())
+        };
+        (records.into_iter().map(plain), failed)
     }
+}
+
+impl Run {
+    /// Takes the frames apart that stand in `block`, up to the first that is not as it was written.
+    pub(super) fn records<'a>(&self, block: &'a mut [u8]) -> Records<'a> {
+        let mut found = Records::default();
+        let (mut rest, mut at) = (block, self.start);
+        for (n, (id, slot)) in self.entries.iter().enumerate() {
+            let taken = Self::skip(&mut rest, slot.offset().saturating_sub(at))
+                .and_then(|()| Self::take(&mut rest, *id, *slot));
+            match taken {
+                Ok((prev, record)) => {
+                    if n == 0 {
+                        found.after.era = self.prev.unwrap_or(prev);
+                    }
+                    found.records.push((*id, record));
+                }
+                Err(error) => {
+                    found.failed = Some(self.placed(error, *id));
+                    break;
+                }
+            }
+            at = slot.offset() + u64::from(slot.len);
+        }
+        found
+    }
+
+    fn skip(rest: &mut &mut [u8], count: u64) -> Result<()> {
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
+        *rest = core::mem::take(rest).get_mut(count..).ok_or_else(other)?;
+        Ok(())
+    }
+
+    /// Takes the frame of entry `id` from the front: the era it names as that before, its record.
+    fn take<'a>(rest: &mut &'a mut [u8], id: LogId, slot: Slot) -> Result<(Era, &'a mut [u8])> {
+        let len = usize::try_from(slot.len).map_err(|_| other())?;
+        let (frame, behind) = core::mem::take(rest).split_at_mut_checked(len).ok_or_else(other)?;
+        *rest = behind;
+        let (kind, data) = wal::take_frame(frame)?;
+        let data = frame.get_mut(data).ok_or_else(other)?;
+        let (found, prev, _) = format::parse_record(data)?;
+        if kind != RECORD || found != id {
+            return Err(other());
+        }
+        Ok((prev, data.get_mut(format::RECORD_HEAD..).ok_or_else(other)?))
+    }
+
+    /// The error, with the place of the entry `id`.
+    pub(super) fn placed(&self, error: Error, id: LogId) -> Error {
+        let slot = self.entries.iter().find(|(other, _)| *other == id);
+        let offset = slot.map_or(self.start, |(_, slot)| slot.offset());
+        error.in_file(&self.path).at_offset(offset).at_index(id.index)
+    }
+}
+
+fn other() -> Error {
+    Error::damaged("another entry than the one that was written")
 }
 
 /// Fills `out` from `offset`.

@@ -1,35 +1,45 @@
-//! Everything that names a retiring DEK is written anew under the active one, segment by segment,
-//! while the log is in use; then everything is counted, and the DEK goes.
+//! Everything that names a retiring DEK is written anew under the active one, piece by piece, while
+//! the log is in use; then everything is counted, and the DEK goes.
 //!
 //! What is on the disk and in the key file says how far it has come: one who crashed begins again
 //! and finds less to do.
 
 use core::fmt;
+use core::ops::ControlFlow;
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
 
-use super::format::{META, RECORD, RECORD_HEAD, SNAPSHOT, STATE};
-use super::witness::Witness;
+use super::index::Segment;
 use super::{Inner, Store};
 use crate::error::{Error, Misuse, Result};
-use crate::fs::File;
 use crate::key::DekId;
 use crate::keyring::Sweep;
-use crate::wal::{self, SegmentReader};
 
+mod count;
 mod reseal;
+
+use count::Count;
+use reseal::Reseal;
+
+/// How much a step reads or writes, in bytes, unless it is said otherwise.
+const BUDGET: u64 = 256 << 10;
+/// How long [`Rotation::run`] waits for what is on its way.
+const PAUSE: Duration = Duration::from_millis(5);
 
 /// What a step of a [`Rotation`] did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Step {
-    /// Wrote something anew; so many segments are left.
+    /// Wrote entries anew.
     Resealed {
-        /// Segments that still name a DEK that is to go.
-        left: usize,
+        /// How many.
+        entries: u64,
+        /// Entries in segments that are still to be written anew.
+        left: u64,
     },
-    /// Counted what one segment names.
+    /// Counted what a piece of the store names.
     Counted,
     /// Something that is sealed under a DEK that is to go is on its way to the disk, here or in the
     /// caller's hands. Try again.
@@ -42,8 +52,10 @@ pub enum Step {
 
 /// Brings a store under the keyring's active DEK, and drops the others.
 ///
-/// Steps are bounded by the length of a segment; appends go on meanwhile and wait at most for the
-/// rename and the fsync at a step's end. One that is dropped may be begun again.
+/// A step reads or writes a bounded number of bytes ([`Rotation::budget`]) and makes them durable.
+/// Appends go on meanwhile: they wait for no step, but for the renaming of a file where a segment
+/// is whole, and once for the end of the segment in use. One that is dropped may be begun again;
+/// what it loses is the segment that it was at.
 ///
 /// ```
 /// # use nodeseal::{Identity, Keyring, Protector, UnlockKey, Store, store::Options};
@@ -52,21 +64,32 @@ pub enum Step {
 /// # let protector = Protector::unlock_key(&UnlockKey::generate()?);
 /// # let keyring = Keyring::create(dir.path().join("keys"), &me, protector, &[])?;
 /// # let store = Store::create(dir.path().join("raft"), &keyring, Options::new("raft"))?;
+/// use std::ops::ControlFlow;
+///
 /// use nodeseal::{Reason, store::Step};
 ///
 /// keyring.rotate_dek(Reason::Age)?;
-/// let mut rotation = store.rotation();
-/// while rotation.step()? != Step::Done {
-///     // sleep as long as others are to have the disk
-/// }
-/// assert_eq!(keyring.status().deks.len(), 1);
+/// let done = store.rotation().run(20 << 20, |step| {
+///     if let Step::Resealed { left, .. } = step {
+///         println!("{left} entries to go");
+///     }
+///     ControlFlow::Continue(())
+/// })?;
+/// assert!(done && keyring.status().deks.len() == 1);
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub struct Rotation {
     store: Store,
-    /// What is named, and the segment that is looked at next.
-    count: Option<(Sweep, u32)>,
+    budget: u64,
+    work: Work,
     also: Option<Also>,
+}
+
+/// What is under way.
+enum Work {
+    Nothing,
+    Reseal(Box<Reseal>),
+    Count(Count, Sweep),
 }
 
 type Also = Box<dyn FnMut(&mut Sweep) -> Result<()> + Send>;
@@ -78,11 +101,31 @@ impl Store {
     /// [`Keyring::rotate_dek`]: crate::Keyring::rotate_dek
     #[must_use]
     pub fn rotation(&self) -> Rotation {
-        Rotation { store: self.clone(), count: None, also: None }
+        Rotation { store: self.clone(), budget: BUDGET, work: Work::Nothing, also: None }
+    }
+
+    /// Shows everything that the store holds to a sweep of its keyring, at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`] where something cannot be read; [`Error::Io`].
+    pub fn show(&self, sweep: &mut Sweep) -> Result<()> {
+        self.inner.settle_witness()?;
+        let mut count = Count::new(&self.inner);
+        while count.go_on(&self.inner, u64::MAX, sweep)? {}
+        count.finish(&self.inner, sweep)
     }
 }
 
 impl Rotation {
+    /// How many bytes a step reads or writes; a single longer entry is written all the same. 256 KiB
+    /// unless it is said otherwise.
+    #[must_use]
+    pub const fn budget(mut self, bytes: u64) -> Self {
+        self.budget = bytes;
+        self
+    }
+
     /// Shows what else is sealed under the keyring, in no store: without this the DEKs of whatever
     /// is stored elsewhere would be dropped. Called before each drop; a caller with several stores
     /// has to bring all of them under the active DEK first, and show each with [`Store::show`].
@@ -92,6 +135,34 @@ impl Rotation {
         self
     }
 
+    /// Does step after step, at most `rate` bytes a second, and tells each to `progress`, which may
+    /// break off. Whether only the active DEK is left.
+    ///
+    /// # Errors
+    ///
+    /// As [`Rotation::step`].
+    pub fn run(
+        &mut self,
+        rate: u64,
+        mut progress: impl FnMut(Step) -> ControlFlow<()>,
+    ) -> Result<bool> {
+        let pause = pause(self.budget, rate);
+        loop {
+            let begun = Instant::now();
+            let step = self.step()?;
+            if progress(step).is_break() || step == Step::Done {
+                return Ok(step == Step::Done);
+            }
+            match step {
+                Step::Resealed { .. } | Step::Counted => {
+                    thread::sleep(pause.saturating_sub(begun.elapsed()));
+                }
+                Step::Waiting => thread::sleep(PAUSE),
+                Step::Dropped | Step::Done => {}
+            }
+        }
+    }
+
     /// Does the next piece of work.
     ///
     /// # Errors
@@ -99,57 +170,60 @@ impl Rotation {
     /// As [`Store::read`] and [`Store::apply`]; [`Error::Damaged`] where damage keeps the proof
     /// from being complete. What was not yet replaced is as it was.
     pub fn step(&mut self) -> Result<Step> {
-        let step = self.next();
-        if step.is_err() {
-            self.count = None;
-        }
-        step.inspect_err(|e| self.store.inner.stats.failed(e))
+        let work = core::mem::replace(&mut self.work, Work::Nothing);
+        self.next(work).inspect_err(|e| self.store.inner.stats.failed(e))
     }
 
-    fn next(&mut self) -> Result<Step> {
+    fn next(&mut self, work: Work) -> Result<Step> {
         let inner = Arc::clone(&self.store.inner);
         inner.intact()?;
-        if let Some((sweep, segment)) = self.count.take() {
-            return self.count_on(&inner, sweep, segment);
+        match work {
+            Work::Nothing => {}
+            Work::Reseal(reseal) => return self.reseal(&inner, reseal),
+            Work::Count(count, sweep) => return self.count(&inner, count, sweep),
         }
-        let status = inner.keyring.status();
-        let retiring = status.deks.iter().filter(|dek| !dek.active);
-        let retiring: BTreeSet<DekId> = retiring.map(|dek| dek.id).collect();
+        let retiring = inner.retiring();
         if retiring.is_empty() {
             return Ok(Step::Done);
         }
         inner.leave_last_segment(&retiring)?;
         inner.drop_dead()?;
-        let left = inner.to_reseal(&retiring);
-        if let Some(segment) = left.first() {
-            inner.reseal(*segment)?;
-            return Ok(Step::Resealed { left: left.len() - 1 });
+        if let Some(segment) = inner.to_reseal(&retiring).0 {
+            return match Reseal::begin(&self.store, segment)? {
+                Some(reseal) => self.reseal(&inner, Box::new(reseal)),
+                None => Ok(Step::Resealed { entries: 0, left: inner.to_reseal(&retiring).1 }),
+            };
         }
         inner.settle_witness()?;
         match inner.keyring.sweep() {
-            Ok(sweep) => self.count = Some((sweep, 0)),
+            Ok(sweep) => self.work = Work::Count(Count::new(&inner), sweep),
             Err(Error::Misuse(Misuse::InFlight)) => return Ok(Step::Waiting),
             Err(other) => return Err(other),
         }
         Ok(Step::Counted)
     }
 
-    fn count_on(&mut self, inner: &Inner, mut sweep: Sweep, from: u32) -> Result<Step> {
-        let next = inner
-            .index()
-            .segments
-            .range(from..)
-            .next()
-            .map(|(id, entry)| (*id, Arc::clone(&entry.file), entry.path.clone()));
-        if let Some((id, file, path)) = next {
-            let open = id == inner.writer().segment;
-            see_segment(&*file, &path, open, &mut sweep)?;
-            self.count = Some((sweep, id.saturating_add(1)));
+    fn reseal(&mut self, inner: &Inner, mut reseal: Box<Reseal>) -> Result<Step> {
+        let entries = reseal.go_on(self.budget)?;
+        let copied = reseal.copied();
+        if entries == 0 {
+            reseal.put_in_place()?;
+        } else {
+            self.work = Work::Reseal(reseal);
+        }
+        let (_, left) = inner.to_reseal(&inner.retiring());
+        Ok(Step::Resealed {
+            entries,
+            left: if entries == 0 { left } else { left.saturating_sub(copied) },
+        })
+    }
+
+    fn count(&mut self, inner: &Inner, mut count: Count, mut sweep: Sweep) -> Result<Step> {
+        if count.go_on(inner, self.budget, &mut sweep)? {
+            self.work = Work::Count(count, sweep);
             return Ok(Step::Counted);
         }
-        for cell in Witness::sealed(&*inner.fs, &inner.dir)? {
-            sweep.see(&cell)?;
-        }
+        count.finish(inner, &mut sweep)?;
         if let Some(also) = &mut self.also {
             also(&mut sweep)?;
         }
@@ -158,39 +232,26 @@ impl Rotation {
     }
 }
 
-impl Store {
-    /// Shows everything that the store holds to a sweep of its keyring, at once.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Damaged`] where something cannot be read; [`Error::Io`].
-    pub fn show(&self, sweep: &mut Sweep) -> Result<()> {
-        let inner = &self.inner;
-        inner.settle_witness()?;
-        let segments: Vec<_> = {
-            let index = inner.index();
-            let all = index.segments.iter();
-            all.map(|(id, entry)| (*id, Arc::clone(&entry.file), entry.path.clone())).collect()
-        };
-        let last = inner.writer().segment;
-        for (id, file, path) in segments {
-            see_segment(&*file, &path, id == last, sweep)?;
-        }
-        let cells = Witness::sealed(&*inner.fs, &inner.dir)?;
-        cells.iter().try_for_each(|cell| sweep.see(cell))
-    }
+/// How long `bytes` take at `rate` bytes a second.
+pub(super) fn pause(bytes: u64, rate: u64) -> Duration {
+    let nanos = u128::from(bytes) * 1_000_000_000 / u128::from(rate.max(1));
+    Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
 impl Inner {
+    fn retiring(&self) -> BTreeSet<DekId> {
+        let deks = self.keyring.status().deks;
+        deks.iter().filter(|dek| !dek.active).map(|dek| dek.id).collect()
+    }
+
     /// Ends the last segment if it names a DEK that is to go.
     fn leave_last_segment(&self, retiring: &BTreeSet<DekId>) -> Result<()> {
         let mut writer = self.writer();
         self.intact()?;
-        let names = |dek: &DekId| retiring.contains(dek);
         let named = {
             let index = self.index();
             let segment = index.segments.get(&writer.segment);
-            segment.is_some_and(|segment| segment.deks.iter().any(names))
+            segment.is_some_and(|segment| segment.deks.iter().any(|dek| retiring.contains(dek)))
         };
         if named {
             let cut = self.cut(&mut writer);
@@ -203,29 +264,29 @@ impl Inner {
     fn drop_dead(&self) -> Result<()> {
         let (dead, sequence) = {
             let writer = self.writer();
-            let index = self.index();
-            let dead = index.segments.range(..writer.segment).filter(|(_, entry)| entry.live == 0);
-            (dead.map(|(id, _)| *id).collect::<Vec<_>>(), writer.state.sequence)
+            (self.dead_segments(writer.segment), writer.state.sequence)
         };
         if dead.is_empty() {
             return Ok(());
         }
         // The state in which they are free of entries must be durable.
         self.sync(sequence)?;
-        let _writer = self.writer();
         let dropped = self.drop_segments(&dead);
         self.or_poison(dropped)
     }
 
-    /// The segments that name a DEK that is to go, or of which it is not known that they do not
-    /// after a power cut.
-    fn to_reseal(&self, retiring: &BTreeSet<DekId>) -> Vec<u32> {
+    /// The first segment that names a DEK that is to go, or of which it is not known that it does
+    /// not after a power cut; and how many entries stand in all of those.
+    fn to_reseal(&self, retiring: &BTreeSet<DekId>) -> (Option<u32>, u64) {
         let last = self.writer().segment;
         let index = self.index();
         let left = index.segments.range(..last).filter(|(_, entry)| {
             !entry.settled || entry.deks.iter().any(|dek| retiring.contains(dek))
         });
-        left.map(|(id, _)| *id).collect()
+        let add = |(first, sum): (Option<u32>, u64), (id, entry): (&u32, &Segment)| {
+            (first.or(Some(*id)), sum + entry.live)
+        };
+        left.fold((None, 0), add)
     }
 
     /// Writes the witness anew, durably, and with it everything that is on its way.
@@ -239,38 +300,9 @@ impl Inner {
     }
 }
 
-/// Shows a sweep what a segment holds. What is appended meanwhile is under the active DEK.
-fn see_segment(file: &dyn File, path: &Path, open: bool, sweep: &mut Sweep) -> Result<()> {
-    let mut reader = SegmentReader::new(file, path, open, Some(0))?;
-    while let Some(step) = reader.next()? {
-        match step {
-            wal::Step::Record(record) => {
-                let short = || Error::damaged("too short for its kind").in_file(path);
-                let data = reader.data();
-                let sealed = match record.kind {
-                    RECORD => data.get(RECORD_HEAD..).ok_or_else(short)?,
-                    STATE => data.get(16..).ok_or_else(short)?,
-                    META => data.get(8..).ok_or_else(short)?,
-                    SNAPSHOT => data,
-                    _ => continue,
-                };
-                sweep.see(sealed).map_err(|e| e.in_file(path).at_offset(record.offset))?;
-            }
-            wal::Step::End { tail: wal::Tail::Clean, .. } => {}
-            wal::Step::End { .. } if open => {}
-            wal::Step::End { offset, .. }
-            | wal::Step::Damage { offset, .. }
-            | wal::Step::ChainBroken { offset } => {
-                let what = "a segment of which not everything can be read";
-                return Err(Error::damaged(what).in_file(path).at_offset(offset));
-            }
-        }
-    }
-    Ok(())
-}
-
 impl fmt::Debug for Rotation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Rotation").field("counting", &self.count.is_some()).finish_non_exhaustive()
+        let counting = matches!(self.work, Work::Count(..));
+        f.debug_struct("Rotation").field("counting", &counting).finish_non_exhaustive()
     }
 }

@@ -3,6 +3,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::error::{Error, ErrorKind};
 use crate::key::DekId;
+use crate::seal::Log;
 
 /// What a store did since it was opened.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -49,6 +50,17 @@ impl Counters {
     pub(super) fn failed(&self, error: &Error) {
         *self.add().failures.entry(error.kind()).or_default() += 1;
     }
+
+    /// Counts records that were opened.
+    pub(super) fn opened<'a>(&self, records: impl Iterator<Item = &'a [u8]>) {
+        let mut stats = self.add();
+        for record in records {
+            let Ok(dek) = Log::dek_of(record) else { continue };
+            let stats = stats.deks.entry(dek).or_default();
+            stats.records_opened += 1;
+            stats.bytes_opened += u64::try_from(record.len()).unwrap_or(u64::MAX);
+        }
+    }
 }
 
 impl Stats {
@@ -56,11 +68,5 @@ impl Stats {
         let stats = self.deks.entry(dek).or_default();
         stats.records_sealed += records;
         stats.bytes_sealed += bytes;
-    }
-
-    pub(super) fn opened(&mut self, dek: DekId, bytes: u64) {
-        let stats = self.deks.entry(dek).or_default();
-        stats.records_opened += 1;
-        stats.bytes_opened += bytes;
     }
 }

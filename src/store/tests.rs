@@ -37,7 +37,7 @@ fn place(disk: &SimFs) -> Location {
 }
 
 fn options<'a>() -> Options<'a> {
-    Options::new(NAME).segment_size(SEGMENT)
+    Options::new(NAME).segment_size(SEGMENT).prepare_ahead(false)
 }
 
 fn new_keyring(disk: &SimFs) -> Keyring {
@@ -121,9 +121,9 @@ fn read_snapshot(store: &Store) -> Result<Option<(LogId, Vec<u8>)>> {
     Ok(Some((reader.info().at, content)))
 }
 
-/// Rotates until one DEK is left.
+/// Rotates until one DEK is left, some entries a step.
 fn rotate(store: &Store) {
-    let mut rotation = store.rotation();
+    let mut rotation = store.rotation().budget(1000);
     for _ in 0..10_000 {
         if rotation.step().unwrap() == Step::Done {
             return;

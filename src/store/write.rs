@@ -147,6 +147,9 @@ impl Inner {
 
         let written = writer.out.append(&frames, self.segment_size);
         self.or_poison(written)?;
+        if writer.out.end() >= self.segment_size / 2 {
+            self.next.want();
+        }
         writer.spare = frames.into_bytes();
         // Sealed in place: no longer secret.
         change.buffer.cut_sealed(0);
@@ -244,22 +247,20 @@ impl Inner {
             return Ok(());
         }
         let synced_now = self.sync_all(&mut synced);
-        self.or_poison(synced_now)
+        drop(synced);
+        let dropped = synced_now.and_then(|dead| self.drop_segments(&dead));
+        self.or_poison(dropped)
     }
 
-    fn sync_all(&self, synced: &mut Synced) -> Result<()> {
-        let (file, path, sequence, in_flight, segment) = {
+    /// Gives the segments that no longer hold anything in the state that is durable now.
+    fn sync_all(&self, synced: &mut Synced) -> Result<Vec<u32>> {
+        let (file, path, sequence, in_flight, dead) = {
             let mut writer = self.writer();
             let in_flight = core::mem::take(&mut writer.in_flight);
             let file = Arc::clone(writer.out.file());
             let path = writer.out.path().to_owned();
-            (file, path, writer.state.sequence, in_flight, writer.segment)
-        };
-        // Before the fsync: what is removed must be free of entries in a state that is durable.
-        let dead: Vec<u32> = {
-            let index = self.index();
-            let dead = index.segments.range(..segment).filter(|(_, entry)| entry.live == 0);
-            dead.map(|(id, _)| *id).collect()
+            // Here, for a later change may free more of them, in another file.
+            (file, path, writer.state.sequence, in_flight, self.dead_segments(writer.segment))
         };
         // The writer may go on meanwhile.
         file.sync_data().map_err(|e| Error::io("sync", &path, e))?;
@@ -269,10 +270,7 @@ impl Inner {
         self.stats.add().fsyncs += 1;
         let mut writer = self.writer();
         writer.durable = writer.durable.max(sequence);
-        if !dead.is_empty() {
-            self.drop_segments(&dead)?;
-        }
-        Ok(())
+        Ok(dead)
     }
 }
 

@@ -79,6 +79,7 @@ impl Frames {
     }
 
     /// The bytes.
+    #[cfg(any(feature = "swarm", test))]
     pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -162,6 +163,11 @@ impl Appender {
         Self { file, path, end, allocated: end, chain }
     }
 
+    /// A file of `allocated` bytes, all of them zeros.
+    pub(crate) const fn prepared(file: Arc<dyn File>, path: PathBuf, allocated: u64) -> Self {
+        Self { file, path, end: 0, allocated, chain: 0 }
+    }
+
     /// Offset behind the last frame.
     pub(crate) const fn end(&self) -> u64 {
         self.end
@@ -208,7 +214,7 @@ impl Appender {
     pub(crate) fn close(&mut self) -> Result<()> {
         self.file.set_len(self.end).map_err(|e| Error::io("truncate", &self.path, e))?;
         self.allocated = self.end;
-        self.file.sync().map_err(|e| Error::io("sync", &self.path, e))
+        self.file.sync_data().map_err(|e| Error::io("sync", &self.path, e))
     }
 }
 

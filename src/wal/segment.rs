@@ -124,6 +124,12 @@ impl<'a> SegmentReader<'a> {
         })
     }
 
+    /// Goes on at `offset`, where a frame ended with the chain at `chain`.
+    pub(crate) fn from(mut self, offset: u64, chain: Option<u32>) -> Self {
+        (self.offset, self.chain) = (offset, chain);
+        self
+    }
+
     /// The data of the record that the last step gave; empty where it has none.
     pub(crate) fn data(&self) -> &[u8] {
         self.body.expose().get(self.data.clone()).unwrap_or_default()

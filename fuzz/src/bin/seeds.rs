@@ -28,6 +28,7 @@ fn main() -> io::Result<()> {
     let mut seeds = Seeds::default();
     native(&mut seeds);
     sealed(&mut seeds);
+    stores(&mut seeds);
     swarm_made(&mut seeds);
     captures(&mut seeds)?;
     seeds.write(&Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus"))
@@ -148,6 +149,24 @@ fn sealed(seeds: &mut Seeds) {
         let seed: Vec<u8> = (0..400_u16).map(|i| (i as u8).wrapping_mul(n * 2 + 1)).collect();
         seeds.add("seal_open", format!("{n}"), seed);
     }
+}
+
+/// How a store's frames are changed: see the target.
+fn stores(seeds: &mut Seeds) {
+    for segment in 0..6 {
+        seeds.add("store", format!("whole-{segment}"), [1, segment]);
+        for kind in 0..7 {
+            let edit = [1, segment, kind, 2 + segment, 3 + kind, 24];
+            seeds.add("store", format!("edit-{kind}-{segment}"), edit);
+        }
+    }
+    let mut writer = Writer::default();
+    writer.record(segment::CRC, b"");
+    writer.record(segment::METADATA, b"nodeseal store 1\n");
+    for kind in 16..20 {
+        writer.record(kind, &[kind as u8; 200]);
+    }
+    seeds.add("store", "raw", [&[0, 1], &writer.end()[..]].concat());
 }
 
 fn swarm_made(seeds: &mut Seeds) {

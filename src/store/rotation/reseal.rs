@@ -1,162 +1,200 @@
-//! One segment, written anew and put in the old one's place.
+//! One segment, written anew piece by piece and put in the old one's place.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::fs::{self, File};
+use crate::fs::File;
 use crate::key::DekId;
-use crate::seal::{Era, InFlight, Log, LogId};
+use crate::seal::{InFlight, Log, LogId};
 use crate::secret::SecretBytes;
-use crate::store::Inner;
-use crate::store::format::{self, MAGIC, RECORD, RECORD_HEAD, record_head};
+use crate::store::format::{MAGIC, RECORD, record_head};
 use crate::store::index::Slot;
-use crate::store::read::read_exact;
-use crate::wal::{self, Appender, Frames, Kind};
+use crate::store::read::Records;
+use crate::store::{Inner, Store};
+use crate::wal::{Appender, Frames, Kind};
 
-/// How much is sealed before it is written, in bytes.
-const BLOCK: usize = 1 << 20;
+/// A segment that is being written anew: its entries, under the active DEK, and nothing else.
+///
+/// Until it is put in its place nothing depends on it. One that is dropped before leaves nothing
+/// behind, and the segment is begun again.
+pub(super) struct Reseal {
+    store: Store,
+    segment: u32,
+    old: Arc<dyn File>,
+    out: Appender,
+    temp: PathBuf,
+    placed: bool,
+    /// The entry that is looked at next.
+    next: u64,
+    moved: Vec<Moved>,
+    in_flight: Vec<InFlight>,
+    deks: Vec<DekId>,
+    /// Bytes of records that were sealed again.
+    bytes: u64,
+    block: SecretBytes,
+}
 
-/// An entry of a segment that is written anew: where it stood, and where it will.
+/// An entry of the segment: where it stood, and where it will.
 struct Moved {
     id: LogId,
-    prev: Option<Era>,
     old: Slot,
     new: Slot,
 }
 
-impl Inner {
-    /// Writes a segment anew: its entries, under the active DEK, and nothing else.
-    pub(super) fn reseal(&self, segment: u32) -> Result<()> {
-        let Some((file, path, mut entries)) = self.entries_of(segment) else { return Ok(()) };
-        // What is left out must be gone in a state that is durable.
-        let sequence = self.writer().state.sequence;
-        self.sync(sequence)?;
-        let temp = self.temp();
-        let copied = self.copy(&temp, (&*file, &path), &mut entries);
-        let replaced = copied.and_then(|(out, in_flight, deks)| {
-            let replaced = self.replace(segment, &file, &temp, &out, &entries, deks);
-            in_flight.into_iter().for_each(InFlight::durable);
-            replaced
-        });
-        if !matches!(replaced, Ok(true)) {
-            fs::remove_if_there(&*self.fs, &temp)?;
-        }
-        replaced.map(drop)
-    }
-
-    fn entries_of(&self, segment: u32) -> Option<(Arc<dyn File>, PathBuf, Vec<Moved>)> {
-        let index = self.index();
-        let entry = index.segments.get(&segment)?;
-        let mut prev = Some(index.purged.era);
-        let mut entries = Vec::new();
-        for at in index.range() {
-            let Some(slot) = index.get(at) else { break };
-            let lost = slot.len == 0;
-            if slot.segment == segment && !lost {
-                let id = LogId::new(at, Era::term(slot.era));
-                entries.push(Moved { id, prev, old: slot, new: slot });
-            }
-            prev = (!lost).then_some(Era::term(slot.era));
-        }
-        Some((Arc::clone(&entry.file), entry.path.clone(), entries))
-    }
-
-    /// Copies entries into a new file, sealed anew where they are not under the active DEK.
-    fn copy(
-        &self,
-        temp: &Path,
-        (file, path): (&dyn File, &Path),
-        entries: &mut [Moved],
-    ) -> Result<(Appender, Vec<InFlight>, Vec<DekId>)> {
-        let copy = self.fs.create_new(temp).map_err(|e| Error::io("create", temp, e))?;
-        let mut out = Appender::new(copy.into(), temp.to_owned(), 0, 0);
+impl Reseal {
+    /// Begins with `segment`; `None` if it has gone.
+    pub(super) fn begin(store: &Store, segment: u32) -> Result<Option<Self>> {
+        let inner = &store.inner;
+        let (old, next) = {
+            let index = inner.index();
+            let Some(entry) = index.segments.get(&segment) else { return Ok(None) };
+            (Arc::clone(&entry.file), index.first_in(segment))
+        };
+        let temp = inner.temp();
+        let file = inner.fs.create_new(&temp).map_err(|e| Error::io("create", &temp, e))?;
+        let out = Appender::new(file.into(), temp.clone(), 0, 0);
+        let mut begun = Self {
+            store: store.clone(),
+            segment,
+            old,
+            out,
+            temp,
+            placed: false,
+            next,
+            moved: Vec::new(),
+            in_flight: Vec::new(),
+            deks: Vec::new(),
+            bytes: 0,
+            block: SecretBytes::new(),
+        };
         let mut frames = Frames::new(0);
         frames.put_crc()?;
         frames.put(Kind::Metadata, &[MAGIC])?;
-        let mut block = SecretBytes::new();
-        let (mut in_flight, mut deks) = (Vec::new(), Vec::new());
-        let mut bytes = 0;
-        for moved in entries {
-            let damaged = |what| {
-                Error::damaged(what)
-                    .in_file(path)
-                    .at_offset(moved.old.offset())
-                    .at_index(moved.id.index)
-            };
-            let other = || damaged("another entry than the one that was written");
-            block.resize(usize::try_from(moved.old.len).map_err(|_| other())?);
-            read_exact(file, path, moved.old.offset(), block.expose_mut())?;
-            let (kind, data) = wal::take_frame(block.expose()).map_err(|_| other())?;
-            let data = block.expose_mut().get_mut(data).ok_or_else(other)?;
-            let (id, named, _) = format::parse_record(data)?;
-            if kind != RECORD || id != moved.id {
-                return Err(other());
+        begun.out.append(&frames, 0)?;
+        Ok(Some(begun))
+    }
+
+    /// How many entries were copied.
+    pub(super) fn copied(&self) -> u64 {
+        u64::try_from(self.moved.len()).unwrap_or(u64::MAX)
+    }
+
+    /// Writes the next entries, `budget` bytes of them or a single longer one, and makes them
+    /// durable. Gives how many there were, 0 after the last.
+    pub(super) fn go_on(&mut self, budget: u64) -> Result<u64> {
+        let inner = Arc::clone(&self.store.inner);
+        self.next = inner.index().skip_lost(self.next);
+        let Some(run) = inner.run(self.next, u64::MAX, budget)? else { return Ok(0) };
+        if !Arc::ptr_eq(&run.file, &self.old) {
+            return Ok(0);
+        }
+        inner.load(&run, &mut self.block)?;
+        let Records { after, mut records, failed } = run.records(self.block.expose_mut());
+        if let Some(error) = failed {
+            return Err(error);
+        }
+        let keys = inner.keyring.shared();
+        let stale = |record: &[u8]| Ok(!keys.is_active(Log::dek_of(record)?));
+        let stale = records.iter().map(|(_, record)| stale(record)).collect::<Result<Vec<_>>>()?;
+        if stale.contains(&true) {
+            if let Err((n, error)) = inner.log.open_batch(after, &mut records) {
+                return Err(match records.get(n) {
+                    Some((id, _)) => run.placed(error, *id),
+                    None => error,
+                });
             }
-            let prev = moved.prev.unwrap_or(named);
-            let sealed = data.get_mut(RECORD_HEAD..).ok_or_else(other)?;
-            if let Some(held) = self.log.reseal(id, prev, sealed)? {
-                bytes += u64::try_from(sealed.len()).unwrap_or(u64::MAX);
-                if in_flight.iter().all(|other: &InFlight| other.dek() != held.dek()) {
-                    in_flight.push(held);
-                }
-            }
-            let dek = Log::dek_of(sealed)?;
-            if !deks.contains(&dek) {
-                deks.push(dek);
-            }
-            let frame = frames.put(RECORD, &[&record_head(id, prev), sealed])?;
-            let start = u64::try_from(frame.start).map_err(|_| other())?;
-            moved.new = Slot {
-                place: u32::try_from((out.end() + start) / 8).map_err(|_| other())?,
-                len: u32::try_from(frame.len()).map_err(|_| other())?,
-                ..moved.old
-            };
-            if frames.bytes().len() >= BLOCK {
-                out.append(&frames, 0)?;
-                let chain = out.chain();
-                frames = Frames::reuse(frames.into_bytes(), chain);
+            let held = inner.log.seal_batch(after, &mut records)?;
+            self.bytes += records.iter().map(|(_, record)| len(record)).sum::<u64>();
+            if self.in_flight.iter().all(|other| other.dek() != held.dek()) {
+                self.in_flight.push(held);
             }
         }
-        out.append(&frames, 0)?;
-        out.close()?;
-        let mut stats = self.stats.add();
-        stats.segments_resealed += 1;
-        stats.bytes_resealed += bytes;
-        Ok((out, in_flight, deks))
+        let mut frames = Frames::new(self.out.chain());
+        let mut prev = after.era;
+        for ((id, record), (_, old)) in records.iter().zip(&run.entries) {
+            let dek = Log::dek_of(record)?;
+            if !self.deks.contains(&dek) {
+                self.deks.push(dek);
+            }
+            let frame = frames.put(RECORD, &[&record_head(*id, prev), record])?;
+            let out_of_range = || Error::damaged("a segment that is too long");
+            let start = self.out.end() + u64::try_from(frame.start).unwrap_or(u64::MAX);
+            let new = Slot {
+                place: u32::try_from(start / 8).map_err(|_| out_of_range())?,
+                len: u32::try_from(frame.len()).map_err(|_| out_of_range())?,
+                ..*old
+            };
+            self.moved.push(Moved { id: *id, old: *old, new });
+            (prev, self.next) = (id.era, id.index.saturating_add(1));
+        }
+        self.out.append(&frames, 0)?;
+        // Now, so that no later fsync has more to do than this.
+        self.out.file().sync_data().map_err(|e| Error::io("sync", &self.temp, e))?;
+        Ok(u64::try_from(records.len()).unwrap_or(u64::MAX))
     }
 
     /// Puts the new file in the old one's place, unless the segment went meanwhile.
-    fn replace(
-        &self,
-        segment: u32,
-        old: &Arc<dyn File>,
-        temp: &Path,
-        out: &Appender,
-        entries: &[Moved],
-        deks: Vec<DekId>,
-    ) -> Result<bool> {
-        // Held over the rename: a purge must not remove the file in between.
-        let _writer = self.writer();
-        self.intact()?;
+    pub(super) fn put_in_place(mut self) -> Result<()> {
+        let inner = Arc::clone(&self.store.inner);
+        self.out.close()?;
+        // What was left out must be gone in a state that is durable.
+        let sequence = inner.writer().state.sequence;
+        inner.sync(sequence)?;
+        let renamed = self.rename(&inner);
+        // Until this returned either of the two files may be there, which are both whole.
+        let synced = renamed.and_then(|renamed| if renamed { inner.sync_dir() } else { Ok(()) });
+        inner.or_poison(synced)?;
+        if let Some(entry) = inner.index_mut().segments.get_mut(&self.segment)
+            && Arc::ptr_eq(&entry.file, self.out.file())
+        {
+            entry.settled = true;
+        }
+        self.in_flight.drain(..).for_each(InFlight::durable);
+        let mut stats = inner.stats.add();
+        stats.segments_resealed += 1;
+        stats.bytes_resealed += self.bytes;
+        Ok(())
+    }
+
+    fn rename(&mut self, inner: &Inner) -> Result<bool> {
+        // A purge must not remove the file in between.
+        let _writer = inner.writer();
+        inner.intact()?;
         let path = {
-            let index = self.index();
-            match index.segments.get(&segment) {
-                Some(entry) if Arc::ptr_eq(&entry.file, old) => entry.path.clone(),
+            let index = inner.index();
+            match index.segments.get(&self.segment) {
+                Some(entry) if Arc::ptr_eq(&entry.file, &self.old) => entry.path.clone(),
                 _ => return Ok(false),
             }
         };
-        let renamed = self.fs.rename(temp, &path).map_err(|e| Error::io("rename", temp, e));
-        self.or_poison(renamed.and_then(|()| self.sync_dir()))?;
-        let mut index = self.index_mut();
-        if let Some(entry) = index.segments.get_mut(&segment) {
-            (entry.file, entry.deks, entry.settled) = (Arc::clone(out.file()), deks, true);
+        inner.fs.rename(&self.temp, &path).map_err(|e| Error::io("rename", &self.temp, e))?;
+        self.placed = true;
+        let mut index = inner.index_mut();
+        if let Some(entry) = index.segments.get_mut(&self.segment) {
+            // Not known to be there after a power cut.
+            entry.settled = false;
+            entry.file = Arc::clone(self.out.file());
+            entry.deks = core::mem::take(&mut self.deks);
         }
-        for moved in entries {
+        for moved in &self.moved {
             if index.get(moved.id.index) == Some(moved.old) {
                 index.replace(moved.id.index, moved.new);
             }
         }
         Ok(true)
     }
+}
+
+impl Drop for Reseal {
+    fn drop(&mut self) {
+        if !self.placed {
+            // If this fails, the next opening removes it.
+            let _ = self.store.inner.fs.remove(&self.temp);
+        }
+    }
+}
+
+fn len(bytes: &[u8]) -> u64 {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX)
 }

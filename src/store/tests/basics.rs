@@ -162,6 +162,43 @@ fn several_writers_share_fsyncs_and_readers_see_what_is_written() {
 }
 
 #[test]
+fn the_next_segment_is_there_before_it_is_needed() {
+    let disk = SimFs::new();
+    let keyring = new_keyring(&disk);
+    let options = Options::new(NAME).segment_size(SEGMENT);
+    let store = Store::create(place(&disk), &keyring, options).unwrap();
+    let next = Path::new("/raft/next.tmp");
+    let zeros = vec![0; usize::try_from(SEGMENT).unwrap()];
+    for _ in 0..3 {
+        // Until more than half is full, and then until the thread has done its part.
+        let begin = store.state().last.index + 1;
+        let before = segments(&disk).len();
+        let mut index = begin;
+        while store.inner.writer().out.end() < SEGMENT * 3 / 4 {
+            store.apply(entries(index..=index, 1)).unwrap();
+            index += 1;
+        }
+        while !store.inner.next.is_ready() {
+            thread::yield_now();
+        }
+        assert_eq!(disk.read_file(next).unwrap(), zeros);
+        assert_eq!(segments(&disk).len(), before);
+        while segments(&disk).len() == before {
+            store.apply(entries(index..=index, 1)).unwrap();
+            index += 1;
+        }
+        let last = segments(&disk).pop().unwrap();
+        assert!(disk.read_file(&last).unwrap().len() >= zeros.len(), "not the file of zeros");
+    }
+    let held = store.state().last.index;
+    drop(store);
+    assert!(disk.read_file(next).is_none());
+    let (disk, _keyring) = (disk.after_kill(), keyring);
+    let (_keyring, store) = reopen(&disk).unwrap();
+    assert_eq!(all(&store).unwrap(), ids(1..=held, 1));
+}
+
+#[test]
 fn a_snapshot_replaces_the_one_before() {
     let (disk, keyring, store) = fresh();
     store.apply(entries(1..=10, 1)).unwrap();

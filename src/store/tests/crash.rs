@@ -41,7 +41,8 @@ fn change(edit: impl FnOnce(&mut Change) -> &mut Change) -> Change {
 }
 
 fn whole_rotation(store: &Store) -> Result<()> {
-    let mut rotation = store.rotation();
+    // Less than a segment a step.
+    let mut rotation = store.rotation().budget(700);
     while rotation.step()? != Step::Done {}
     Ok(())
 }
@@ -57,6 +58,14 @@ const CASES: &[Case] = &[
         },
     },
     Case { name: "cut", call: |_, store| store.inner.cut(&mut store.inner.writer()) },
+    Case {
+        name: "cut into a segment that was prepared",
+        call: |_, store| {
+            store.inner.next.prepare()?;
+            store.inner.cut(&mut store.inner.writer())?;
+            store.apply(entries(21..=23, 2))
+        },
+    },
     Case {
         name: "truncate and append",
         call: |_, store| {

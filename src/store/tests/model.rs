@@ -92,7 +92,7 @@ fn do_it(keyring: &Keyring, store: &Store, op: &Op, change: Change, version: u64
             keyring.reconcile(&LockRecord::locked(version, &key(version))).map(drop)
         }
         Op::RotationSteps(n) => {
-            let mut rotation = store.rotation();
+            let mut rotation = store.rotation().budget(500);
             (0..*n).try_for_each(|_| rotation.step().map(drop))
         }
         Op::Snapshot(n) => {

@@ -1,0 +1,75 @@
+use std::time::{Duration, Instant};
+
+use crate::engines::{Engine, Fjall, Plain, Redb, sealed, unsealed};
+use crate::{Outcome, Plan, percentiles};
+
+/// Entries of one batch; they differ, and do not compress.
+pub fn batch(count: usize, size: usize) -> Vec<Vec<u8>> {
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut byte = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        state.to_be_bytes()[0]
+    };
+    (0..count).map(|_| (0..size).map(|_| byte()).collect()).collect()
+}
+
+pub fn run(plan: &Plan) -> Outcome {
+    println!(
+        "### Appends\n\nMicroseconds a batch, median / 99th percentile; behind it, how much of the unsealed"
+    );
+    println!("store's rate, and how many times the plain file's time (medians).\n");
+    println!(
+        "| batch | sealed | unsealed | plain file | redb | fjall | sealed's rate of unsealed | unsealed of plain |"
+    );
+    println!("|---|---|---|---|---|---|---|---|");
+    for size in [256, 4096] {
+        for count in [1, 32, 256] {
+            let appends = if count * size > 500_000 { plan.appends / 4 } else { plan.appends };
+            let times = measure(plan, &batch(count, size), appends)?;
+            let cells = times.iter().map(|(median, high)| format!("{median:.0} / {high:.0}"));
+            let cells = cells.collect::<Vec<_>>().join(" | ");
+            let [sealed, unsealed, plain] = [0, 1, 2].map(|n| times[n].0);
+            println!(
+                "| {count} × {size} B | {cells} | {:.2} | {:.2} |",
+                unsealed / sealed,
+                unsealed / plain
+            );
+        }
+    }
+    println!();
+    Ok(())
+}
+
+/// The engines in turn, append by append.
+fn measure(plan: &Plan, entries: &[Vec<u8>], appends: usize) -> Outcome<Vec<(f64, f64)>> {
+    let dir = tempfile::tempdir_in(&plan.dir)?;
+    let at = |name| -> Outcome<_> {
+        let at = dir.path().join(name);
+        std::fs::create_dir(&at)?;
+        Ok(at)
+    };
+    let bytes: usize = entries.iter().map(|entry| entry.len() + 8).sum();
+    let mut engines: Vec<Box<dyn Engine>> = vec![
+        Box::new(sealed::Log::create(&at("sealed")?)?),
+        Box::new(unsealed::Log::create(&at("unsealed")?)?),
+        Box::new(Plain::create(&at("plain")?, bytes * (appends + 8))?),
+        Box::new(Redb::create(&at("redb")?)?),
+        Box::new(Fjall::create(&at("fjall")?)?),
+    ];
+    let mut times = vec![Vec::with_capacity(appends); engines.len()];
+    for n in 0..appends + 8 {
+        let count = engines.len();
+        // Another one begins each time: what one leaves to the disk does not always meet the same.
+        for m in 0..count {
+            let which = (n + m) % count;
+            let begun = Instant::now();
+            engines[which].append(entries)?;
+            let taken: Duration = begun.elapsed();
+            if n >= 8 {
+                times[which].push(taken);
+            }
+        }
+    }
+    debug_assert_eq!(engines[0].name(), "sealed");
+    Ok(times.iter_mut().map(|times| percentiles(times)).collect())
+}
