@@ -5,12 +5,14 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use nodeseal::fs::SimFs;
 use nodeseal::keyring::Location;
 use nodeseal::seal::{Era, LogId, RECORD_OVERHEAD};
-use nodeseal::{Identity, Keyring, Protector, UnlockKey};
+use nodeseal::secret::SecretKey;
+use nodeseal::{Identity, Keyring, Protector, UnlockKey, hazmat};
 
 /// What one thread allocated while it was counting.
 #[derive(Clone, Copy, Default)]
@@ -102,10 +104,59 @@ fn sealing_and_opening_records_in_place_allocates_nothing() {
     });
     assert_eq!(count.calls, 0);
 
+    log.seal_batch(LogId::START, &mut records).unwrap().durable();
+    let (count, opened) = counted(|| log.open_batch(LogId::START, &mut records));
+    opened.unwrap();
+    assert_eq!(count.calls, 0);
+
     let mut one = vec![0; RECORD_OVERHEAD + 10];
     let (count, sealed) = counted(|| log.seal_in_place(id(0), Era::NONE, &mut one));
     sealed.unwrap().durable();
     assert_eq!(count.calls, 0);
+}
+
+/// Whatever runs: each kernel that the machine has.
+#[test]
+fn no_kernel_allocates() {
+    let key = SecretKey::init(|bytes| bytes.fill(1));
+    for kernel in hazmat::kernels() {
+        for len in [0, 64, 256, 1024, 1500, 4096, 65_536] {
+            let mut data = vec![7; len];
+            let (count, opened) = counted(|| {
+                hazmat::on_kernel(kernel, || {
+                    let tag = hazmat::secretbox_seal(&key, &[2; 24], &mut data);
+                    hazmat::secretbox_open(&key, &[2; 24], &tag, &mut data).is_ok()
+                })
+            });
+            assert_eq!((count.calls, opened), (0, Some(true)), "{kernel} {len}");
+        }
+    }
+}
+
+/// On several threads each holds one chunk; what the caller's own thread allocates is counted.
+#[test]
+fn threads_hold_a_chunk_each() {
+    const PEAK: isize = 300 << 10;
+    let streams = keyring().streams();
+    let threads = NonZeroUsize::new(3).unwrap();
+    let plain = vec![7; 8 << 20];
+    let file = tempfile::tempfile().unwrap();
+    let (count, file) = counted(|| {
+        let mut writer = streams.create("snapshot", file).unwrap();
+        writer.copy_from(&mut &plain[..], threads).unwrap();
+        let (file, sealed) = writer.finish(LogId::START, b"").unwrap();
+        sealed.durable();
+        file
+    });
+    assert!(count.peak < PEAK, "writing took {}", count.peak);
+    let (count, ()) = counted(|| {
+        let mut file = &file;
+        file.rewind().unwrap();
+        let mut reader = streams.open("snapshot", file).unwrap();
+        reader.verify_on(threads).unwrap();
+        assert_eq!(reader.copy_to(&mut std::io::sink(), threads).unwrap(), 8 << 20);
+    });
+    assert!(count.peak < PEAK, "reading took {}", count.peak);
 }
 
 #[test]
