@@ -37,6 +37,7 @@ pub use batch::{Batch, Plaintext, SealedBatch, SealedRecord};
 pub use cell::{Cells, SealedCell};
 pub use log::Log;
 pub use log_id::{Era, LogId};
+pub(crate) use ordered::ordered;
 pub use record::RECORD_OVERHEAD;
 pub use state::State;
 pub use stream::{

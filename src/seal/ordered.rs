@@ -14,7 +14,7 @@ const SPINS: u32 = 20;
 /// A thread has one job at a time, whose memory it uses again. `next` and `done` are called by one
 /// thread at a time, in the order of the jobs. The error that comes first in that order ends
 /// everything: the jobs before it have been ended, none after it is.
-pub(super) fn ordered<J: Default, E: Send>(
+pub(crate) fn ordered<J: Default, E: Send>(
     threads: NonZeroUsize,
     next: impl FnMut(&mut J) -> Result<bool, E> + Send,
     work: impl Fn(&mut J) -> Result<(), E> + Sync,

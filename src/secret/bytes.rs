@@ -65,6 +65,11 @@ impl SecretBytes {
         self.0.is_empty()
     }
 
+    /// How many bytes there is room for.
+    pub(crate) const fn capacity(&self) -> usize {
+        self.0.capacity()
+    }
+
     /// Appends `bytes`. Memory that becomes too small is wiped before it is released.
     pub fn extend_from_slice(&mut self, bytes: &[u8]) {
         self.reserve(bytes.len());

@@ -46,6 +46,11 @@ impl Change {
         Self::default()
     }
 
+    /// Nothing yet, in memory that another change used.
+    pub(super) fn reuse(buffer: SecretBytes) -> Self {
+        Self { buffer, ..Self::default() }
+    }
+
     /// Adds the entry `id`, whose plaintext `write` appends to what it is given. The first one must
     /// come right after the log's last entry (in an empty log its index is 0 or 1), every further
     /// one right after the one before.

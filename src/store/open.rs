@@ -101,7 +101,7 @@ impl Store {
         let mut store = Self { inner: Arc::new(inner) };
         store.check_snapshot(verify.is_some())?;
         if let Some(progress) = verify {
-            let lost = store.verify(progress, options.skip)?;
+            let lost = store.verify(progress, options.threads, options.skip)?;
             if let Some(inner) = Arc::get_mut(&mut store.inner) {
                 inner.damages.extend(lost);
             }
@@ -229,6 +229,7 @@ impl Writer {
             snapshot: None,
             in_flight: Vec::new(),
             spare: Vec::new(),
+            changes: Vec::new(),
         }
     }
 }

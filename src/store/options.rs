@@ -1,4 +1,5 @@
 use core::fmt;
+use core::num::NonZeroUsize;
 
 use crate::error::{Misuse, Result};
 use crate::key::valid_name;
@@ -22,7 +23,8 @@ pub struct Options<'a> {
     pub(super) prepare_ahead: bool,
     pub(super) skip: bool,
     pub(super) not_before: Option<(u64, u64)>,
-    pub(super) verify: Option<Box<dyn FnMut(Progress) + 'a>>,
+    pub(super) threads: NonZeroUsize,
+    pub(super) verify: Option<Box<dyn FnMut(Progress) + Send + 'a>>,
 }
 
 impl<'a> Options<'a> {
@@ -36,6 +38,7 @@ impl<'a> Options<'a> {
             prepare_ahead: true,
             skip: false,
             not_before: None,
+            threads: NonZeroUsize::MIN,
             verify: None,
         }
     }
@@ -77,8 +80,16 @@ impl<'a> Options<'a> {
     /// this an entry that does not open is found when it is read. With [`Options::skip_damage`] it is
     /// among [`Store::damages`], and found again when it is read.
     #[must_use]
-    pub fn verify(mut self, progress: impl FnMut(Progress) + 'a) -> Self {
+    pub fn verify(mut self, progress: impl FnMut(Progress) + Send + 'a) -> Self {
         self.verify = Some(Box::new(progress));
+        self
+    }
+
+    /// How many threads open the entries of [`Options::verify`], the caller's among them; one unless
+    /// said otherwise. They have ended when the store is open.
+    #[must_use]
+    pub const fn threads(mut self, threads: NonZeroUsize) -> Self {
+        self.threads = threads;
         self
     }
 

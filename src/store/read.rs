@@ -15,7 +15,7 @@ use crate::secret::SecretBytes;
 use crate::wal;
 
 /// How much is read at once, in bytes, unless one entry is longer.
-const BLOCK: u64 = 256 << 10;
+pub(super) const BLOCK: u64 = 256 << 10;
 
 /// Entries that follow each other and stand one after the other in one file.
 pub(super) struct Run {
@@ -155,7 +155,7 @@ impl Inner {
     }
 
     /// Opens what [`Inner::load`] read; with those that opened, what became of the next one.
-    fn open_run<'a>(
+    pub(super) fn open_run<'a>(
         &self,
         run: &Run,
         block: &'a mut SecretBytes,

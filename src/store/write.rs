@@ -32,8 +32,9 @@ pub(super) struct Writer {
     pub(super) in_flight: Vec<InFlight>,
     /// Up to which sequence changes are durable.
     pub(super) durable: u64,
-    /// Memory to use again.
+    /// Memory to use again: of frames, and of changes.
     pub(super) spare: Vec<u8>,
+    pub(super) changes: Vec<SecretBytes>,
 }
 
 /// What has been made durable.
@@ -69,7 +70,18 @@ impl Pending {
     }
 }
 
+/// How many changes' memory is kept, and how large it may be, in bytes.
+const KEPT: usize = 4;
+const KEPT_SIZE: usize = 4 << 20;
+
 impl Store {
+    /// A change with nothing in it, as [`Change::new`], in memory that an earlier one used: for
+    /// appends one after the other.
+    #[must_use]
+    pub fn change(&self) -> Change {
+        Change::reuse(self.inner.writer().changes.pop().unwrap_or_default())
+    }
+
     /// Makes a change, and returns once it is durable: one write, one fsync, which it may share
     /// with others.
     ///
@@ -147,12 +159,16 @@ impl Inner {
 
         let written = writer.out.append(&frames, self.segment_size);
         self.or_poison(written)?;
-        if writer.out.end() >= self.segment_size / 2 {
+        if writer.out.end() >= self.segment_size / 2 && writer.out.is_fine_grained() {
             self.next.want();
         }
         writer.spare = frames.into_bytes();
         // Sealed in place: no longer secret.
-        change.buffer.cut_sealed(0);
+        let mut buffer = core::mem::take(&mut change.buffer);
+        buffer.cut_sealed(0);
+        if writer.changes.len() < KEPT && buffer.capacity() <= KEPT_SIZE {
+            writer.changes.push(buffer);
+        }
 
         let mut index = self.index_mut();
         if let Some(from) = change.truncate {

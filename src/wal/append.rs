@@ -10,6 +10,9 @@ use crate::fs::File;
 /// How far ahead of its end a segment is preallocated, in bytes: an append within it changes no
 /// file length and needs no blocks.
 const AHEAD: u64 = 1 << 20;
+/// From which length on an append is not preallocated, in bytes: to write everything twice would
+/// cost more than a file that grows.
+const LARGE: u64 = 256 << 10;
 
 /// Frames as they will stand in a segment, one after the other.
 #[derive(Debug)]
@@ -154,18 +157,19 @@ pub(crate) struct Appender {
     end: u64,
     allocated: u64,
     chain: u32,
+    appends: u64,
 }
 
 impl Appender {
     /// A file that is empty, or whose frames end at `end` with the chain at `chain`; zeros at most
     /// stand behind.
     pub(crate) const fn new(file: Arc<dyn File>, path: PathBuf, end: u64, chain: u32) -> Self {
-        Self { file, path, end, allocated: end, chain }
+        Self { file, path, end, allocated: end, chain, appends: 0 }
     }
 
     /// A file of `allocated` bytes, all of them zeros.
     pub(crate) const fn prepared(file: Arc<dyn File>, path: PathBuf, allocated: u64) -> Self {
-        Self { file, path, end: 0, allocated, chain: 0 }
+        Self { file, path, end: 0, allocated, chain: 0, appends: 0 }
     }
 
     /// Offset behind the last frame.
@@ -175,6 +179,11 @@ impl Appender {
 
     pub(crate) const fn chain(&self) -> u32 {
         self.chain
+    }
+
+    /// Whether what is appended here is small for the most part, so that preallocation serves it.
+    pub(crate) const fn is_fine_grained(&self) -> bool {
+        self.end / LARGE < self.appends
     }
 
     pub(crate) const fn file(&self) -> &Arc<dyn File> {
@@ -193,7 +202,8 @@ impl Appender {
     /// more may be appended.
     pub(crate) fn append(&mut self, frames: &Frames, size: u64) -> Result<()> {
         let end = self.end.saturating_add(wide(frames.bytes.len()));
-        if end > self.allocated && end < size {
+        let large = wide(frames.bytes.len()) >= LARGE;
+        if end > self.allocated && end < size && !large {
             let ahead = end.saturating_add(AHEAD).min(size);
             self.file.allocate(ahead).map_err(|e| Error::io("allocate", &self.path, e))?;
             self.allocated = ahead;
@@ -202,7 +212,9 @@ impl Appender {
             .write_all_at(&frames.bytes, self.end)
             .map_err(|e| Error::io("write", &self.path, e))?;
         self.end = end;
+        self.allocated = self.allocated.max(end);
         self.chain = frames.chain;
+        self.appends += 1;
         Ok(())
     }
 
@@ -268,6 +280,30 @@ mod tests {
         out.close().unwrap();
         assert_eq!(wide(disk.read_file(Path::new("/seg")).unwrap().len()), out.end());
         assert_eq!(read(&disk, 7), (expected, Tail::Clean));
+    }
+
+    #[test]
+    fn what_is_large_is_not_written_twice() {
+        let disk = SimFs::new();
+        let path = Path::new("/seg");
+        let len = || wide(disk.read_file(path).unwrap().len());
+        let mut out = Appender::new(disk.create_new(path).unwrap().into(), path.into(), 0, 0);
+        for n in 0..20_u8 {
+            let large = n >= 10;
+            let mut frames = Frames::new(out.chain());
+            let size = if large { 300 << 10 } else { 40 };
+            frames.put(Kind::Own(16), &[&vec![n; size]]).unwrap();
+            out.append(&frames, 16 << 20).unwrap();
+            assert_eq!(len(), out.end().max(AHEAD + 64), "{n}");
+        }
+        assert!(out.is_fine_grained());
+        assert_eq!(read(&disk, 0).0.len(), 20);
+        for _ in 0..100 {
+            let mut frames = Frames::new(out.chain());
+            frames.put(Kind::Own(16), &[&vec![1; 600 << 10]]).unwrap();
+            out.append(&frames, 16 << 20).unwrap();
+        }
+        assert!(!out.is_fine_grained());
     }
 
     #[test]

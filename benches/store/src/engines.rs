@@ -16,6 +16,7 @@ pub trait Engine {
 macro_rules! store {
     ($module:ident, $library:ident, $name:literal) => {
         pub mod $module {
+            use std::num::NonZeroUsize;
             use std::path::Path;
 
             use $library::seal::{Era, LogId};
@@ -41,7 +42,7 @@ macro_rules! store {
                 }
 
                 fn change(&mut self, entries: &[Vec<u8>]) -> Outcome<Change> {
-                    let mut change = Change::new();
+                    let mut change = self.store.change();
                     for entry in entries {
                         let id = LogId::new(self.next, Era::term(1));
                         change.push(id, |out| out.extend_from_slice(entry))?;
@@ -58,11 +59,12 @@ macro_rules! store {
                 }
 
                 /// Closes it and opens it again, and every entry.
-                pub fn reopen(self, dir: &Path) -> Outcome<Self> {
+                pub fn reopen(self, dir: &Path, threads: NonZeroUsize) -> Outcome<Self> {
                     let Self { keyring, store, next } = self;
                     drop(store);
                     let mut seen = 0;
-                    let options = Options::new("raft").verify(|progress| seen = progress.entries);
+                    let options = Options::new("raft").threads(threads);
+                    let options = options.verify(|progress| seen = progress.entries);
                     let store = Store::open(dir.join("raft"), &keyring, options)?;
                     assert_eq!(seen, next - 1);
                     Ok(Self { keyring, store, next })

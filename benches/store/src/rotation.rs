@@ -13,15 +13,19 @@ use crate::{Outcome, Plan, percentiles};
 const RATES: [(&str, u64); 3] =
     [("4 MiB/s", 4 << 20), ("16 MiB/s", 16 << 20), ("as fast as it goes", u64::MAX)];
 const FILL: u64 = 1000;
+const WINDOW: Duration = Duration::from_millis(50);
 
 pub fn run(plan: &Plan) -> Outcome {
+    println!("### Appends while a DEK is rotated\n");
     println!(
-        "### Appends while a DEK is rotated\n\nMicroseconds of a single entry of 256 B, median / 99th percentile, before the rotation and"
+        "Microseconds of a single entry of 256 B, median / 99th percentile, in a store of {}",
+        plan.entries / 10
     );
-    println!("while it runs, in a store of {} entries.\n", plan.entries / 10);
     println!(
-        "| rotation | before | while it runs | 99th percentile, times | the rotation took, s |\n|---|---|---|---|---|"
+        "entries: windows of {} ms in which the rotation pauses, and runs, in turn.\n",
+        WINDOW.as_millis()
     );
+    println!("| rotation | it pauses | it runs | 99th percentile, times |\n|---|---|---|---|");
     let dir = tempfile::tempdir_in(&plan.dir)?;
     let mut log = Log::create(dir.path())?;
     let entries = batch(FILL as usize, 256);
@@ -30,32 +34,40 @@ pub fn run(plan: &Plan) -> Outcome {
     }
     let one = batch(1, 256);
     for (name, rate) in RATES {
-        let mut before = Vec::new();
-        for _ in 0..plan.appends * 5 {
-            before.push(timed(&mut log, &one)?);
-        }
         log.keyring.rotate_dek(Reason::Requested)?;
-        let (store, done) = (log.store.clone(), AtomicBool::new(false));
-        let mut during = Vec::new();
-        let took = thread::scope(|scope| -> Outcome<Duration> {
+        let store = log.store.clone();
+        let (done, paused) = (AtomicBool::new(false), AtomicBool::new(true));
+        let (mut without, mut with) = (Vec::new(), Vec::new());
+        thread::scope(|scope| -> Outcome {
             let rotation = scope.spawn(|| {
-                let begun = Instant::now();
-                let rotated = store.rotation().run(rate, |_| ControlFlow::Continue(()));
+                let rotated = store.rotation().run(rate, |_| {
+                    while paused.load(Ordering::Acquire) {
+                        thread::sleep(Duration::from_micros(200));
+                    }
+                    ControlFlow::Continue(())
+                });
                 done.store(true, Ordering::Release);
-                rotated.map(|_| begun.elapsed())
+                rotated
             });
+            // In turn, so that both meet the same disk.
             while !done.load(Ordering::Acquire) {
-                during.push(timed(&mut log, &one)?);
+                for (pause, times) in [(true, &mut without), (false, &mut with)] {
+                    paused.store(pause, Ordering::Release);
+                    let begun = Instant::now();
+                    while begun.elapsed() < WINDOW {
+                        times.push(timed(&mut log, &one)?);
+                    }
+                }
             }
-            Ok(rotation.join().map_err(|_| "the rotation panicked")??)
+            rotation.join().map_err(|_| "the rotation panicked")??;
+            Ok(())
         })?;
         assert_eq!(log.keyring.status().deks.len(), 1);
-        let (median, high) = percentiles(&mut before);
-        let (median_during, high_during) = percentiles(&mut during);
+        let (median, high) = percentiles(&mut without);
+        let (median_during, high_during) = percentiles(&mut with);
         println!(
-            "| {name} | {median:.0} / {high:.0} | {median_during:.0} / {high_during:.0} | {:.2} | {:.2} |",
-            high_during / high,
-            took.as_secs_f64()
+            "| {name} | {median:.0} / {high:.0} | {median_during:.0} / {high_during:.0} | {:.2} |",
+            high_during / high
         );
     }
     println!();

@@ -1,3 +1,5 @@
+use std::num::NonZeroUsize;
+use std::thread;
 use std::time::Instant;
 
 use crate::appends::batch;
@@ -26,7 +28,7 @@ pub fn run(plan: &Plan) -> Outcome {
         redb.append(&entries)?;
         fjall.append(&entries)?;
     }
-    let mut times = [(); 4].map(|()| Vec::new());
+    let mut times = [(); 6].map(|()| Vec::new());
     // One round more, so that all of it is in memory.
     for round in 0..=plan.rounds {
         let mut begun = Instant::now();
@@ -36,16 +38,21 @@ pub fn run(plan: &Plan) -> Outcome {
             }
             begun = Instant::now();
         };
-        sealed = sealed.reopen(&places[0])?;
+        let all = thread::available_parallelism()?;
+        sealed = sealed.reopen(&places[0], NonZeroUsize::MIN)?;
         note(0);
-        unsealed = unsealed.reopen(&places[1])?;
+        unsealed = unsealed.reopen(&places[1], NonZeroUsize::MIN)?;
         note(1);
+        sealed = sealed.reopen(&places[0], all)?;
+        note(4);
+        unsealed = unsealed.reopen(&places[1], all)?;
+        note(5);
         redb = redb.reopen(&places[2])?;
         note(2);
         fjall = fjall.reopen(&places[3])?;
         note(3);
     }
-    let [sealed, unsealed, redb, fjall] = times.map(|mut times| {
+    let [sealed, unsealed, redb, fjall, sealed_all, unsealed_all] = times.map(|mut times| {
         times.sort_by(f64::total_cmp);
         times[times.len() / 2]
     });
@@ -53,10 +60,13 @@ pub fn run(plan: &Plan) -> Outcome {
         "### Start\n\nSeconds to open a log of {} entries of 256 B and to read every entry.\n",
         plan.entries
     );
-    println!("| sealed | unsealed | redb | fjall | sealed of unsealed |\n|---|---|---|---|---|");
     println!(
-        "| {sealed:.3} | {unsealed:.3} | {redb:.3} | {fjall:.3} | {:.2} |\n",
-        sealed / unsealed
+        "| threads | sealed | unsealed | redb | fjall | sealed, times unsealed |\n|---|---|---|---|---|---|"
     );
+    let times = sealed / unsealed;
+    println!("| 1 | {sealed:.3} | {unsealed:.3} | {redb:.3} | {fjall:.3} | {times:.2} |");
+    let (threads, times) = (thread::available_parallelism()?, sealed_all / unsealed_all);
+    println!("| {threads} | {sealed_all:.3} | {unsealed_all:.3} | | | {times:.2} |\n");
+    println!("With {threads} threads against unsealed with one: {:.2}\n", sealed_all / unsealed);
     Ok(())
 }

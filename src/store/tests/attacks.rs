@@ -276,10 +276,14 @@ fn damage_is_told_with_its_place_and_can_be_left_out() {
     let error = all(&store).unwrap_err();
     assert!(matches!(&error, Error::Damaged { place, .. } if place.index == Some(17)), "{error}");
     drop(store);
-    let store = options().skip_damage().verify(|_| {});
-    let store = Store::open(place(&disk), &keyring, store).unwrap();
-    let lost: Vec<_> = store.damages().iter().map(|damage| damage.place.index).collect();
-    assert_eq!(lost, [None, Some(17)]);
+    for threads in [1, 3] {
+        let threads = core::num::NonZeroUsize::new(threads).unwrap();
+        let options = options().skip_damage().verify(|_| {}).threads(threads);
+        let store = Store::open(place(&disk), &keyring, options).unwrap();
+        let lost: Vec<_> = store.damages().iter().map(|damage| damage.place.index).collect();
+        assert_eq!(lost, [None, Some(17)]);
+    }
+    let store = Store::open(place(&disk), &keyring, options().skip_damage()).unwrap();
     for n in (1..=40).filter(|n| *n != 17) {
         assert_eq!(store.entry(n).unwrap().unwrap().1.expose(), payload(n, 1));
     }

@@ -35,6 +35,40 @@ fn what_is_appended_is_there_after_a_restart() {
 }
 
 #[test]
+fn all_entries_are_opened_at_the_start_by_any_number_of_threads() {
+    let (disk, keyring, store) = fresh();
+    for n in 0..10 {
+        store.apply(entries(n * 1000 + 1..=n * 1000 + 1000, 1)).unwrap();
+    }
+    drop((store, keyring));
+    let keyring = open_keyring(&disk).unwrap();
+    for threads in [1, 2, 5] {
+        let mut told = Vec::new();
+        let options = options()
+            .threads(core::num::NonZeroUsize::new(threads).unwrap())
+            .verify(|progress| told.push((progress.entries, progress.of)));
+        let store = Store::open(place(&disk), &keyring, options).unwrap();
+        assert_eq!(told, [(4096, 10_000), (8192, 10_000), (10_000, 10_000)]);
+        let opened: u64 = store.stats().deks.values().map(|dek| dek.records_opened).sum();
+        assert_eq!(opened, 10_000);
+    }
+}
+
+#[test]
+fn the_memory_of_a_change_is_used_again() {
+    let (_disk, _keyring, store) = fresh();
+    for n in 1..=5 {
+        let mut change = store.change();
+        assert!(change.entries.is_empty() && change.buffer.is_empty());
+        assert_eq!(change.buffer.capacity() > 0, n > 1);
+        let bytes = payload(n, 1);
+        change.push(id(n, 1), |out| out.extend_from_slice(&bytes)).unwrap();
+        store.apply(change).unwrap();
+    }
+    assert_eq!(all(&store).unwrap(), ids(1..=5, 1));
+}
+
+#[test]
 fn entries_are_replaced_after_a_truncation() {
     let (disk, keyring, store) = fresh();
     store.apply(entries(1..=20, 1)).unwrap();
