@@ -25,7 +25,7 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// [`Error::Random`](crate::Error::Random) if the system's generator fails.
+    /// [`Error::Random`] if the system's generator fails.
     pub fn new_payload_key(&self, exposed: bool) -> Result<Request> {
         let last = self.keys.current().map_or(0, |held| held.key.version());
         let next = last.checked_add(1).ok_or(Misuse::OutOfBounds("a payload key's version"))?;
@@ -40,8 +40,8 @@ impl Cluster {
     ///
     /// # Errors
     ///
-    /// [`Error::Unauthentic`](crate::Error::Unauthentic) if a payload was altered;
-    /// [`Error::Random`](crate::Error::Random); the sink's error.
+    /// [`Error::Unauthentic`] if a payload was altered;
+    /// [`Error::Random`]; the sink's error.
     pub fn reseal(&self, at: Time, by: &str, sink: &dyn Sink) -> Result<Option<Request>> {
         let Some((current, old)) = self.keys.payload.split_last() else { return Ok(None) };
         let mut payloads = Vec::new();

@@ -26,7 +26,8 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::Exists`] if a log is there; [`Error::Busy`]; [`Misuse::Name`]; [`Error::Io`].
+    /// [`Error::Exists`] if a log is there; [`Error::Busy`]; [`Misuse::Name`](crate::Misuse::Name);
+    /// [`Error::Io`].
     pub fn create(
         location: impl Into<Location>,
         keyring: &Keyring,

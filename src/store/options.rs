@@ -16,7 +16,7 @@ pub struct Progress {
     pub of: u64,
 }
 
-/// How a [`Store`] is created or opened.
+/// How a [`Store`](super::Store) is created or opened.
 pub struct Options<'a> {
     pub(super) name: String,
     pub(super) segment_size: u64,
@@ -60,16 +60,17 @@ impl<'a> Options<'a> {
         self
     }
 
-    /// Opens a damaged log all the same, without what is lost; [`Store::damages`] tells what and
-    /// where. Not for a log that ends before its end, or whose state cell is lost: an engine that
-    /// goes on from there could vote twice.
+    /// Opens a damaged log all the same, without what is lost;
+    /// [`Store::damages`](super::Store::damages) tells what and where. Not for a log that ends
+    /// before its end, or whose state cell is lost: an engine that goes on from there could vote
+    /// twice.
     #[must_use]
     pub const fn skip_damage(mut self) -> Self {
         self.skip = true;
         self
     }
 
-    /// Refuses a log, or a key file, that is older than this [`Store::anchor`].
+    /// Refuses a log, or a key file, that is older than this [`Store::anchor`](super::Store::anchor).
     #[must_use]
     pub const fn not_before(mut self, anchor: (u64, u64)) -> Self {
         self.not_before = Some(anchor);
@@ -78,7 +79,7 @@ impl<'a> Options<'a> {
 
     /// Opens every entry, and the snapshot, at the start, and tells `progress` now and then. Without
     /// this an entry that does not open is found when it is read. With [`Options::skip_damage`] it is
-    /// among [`Store::damages`], and found again when it is read.
+    /// among [`Store::damages`](super::Store::damages), and found again when it is read.
     #[must_use]
     pub fn verify(mut self, progress: impl FnMut(Progress) + Send + 'a) -> Self {
         self.verify = Some(Box::new(progress));
