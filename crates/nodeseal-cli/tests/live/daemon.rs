@@ -135,7 +135,12 @@ impl Daemon<'_> {
         if signal == "-KILL"
             && let Ok(pid) = std::fs::read_to_string(pid)
         {
-            let _ = Command::new("kill").arg(pid.trim()).status();
+            // The next one cannot start while it holds its database.
+            let _ = Command::new("kill").args(["-KILL", pid.trim()]).status();
+            let process = Path::new("/proc").join(pid.trim());
+            while process.exists() && begun.elapsed() < PATIENCE {
+                std::thread::sleep(Duration::from_millis(50));
+            }
         }
     }
 
