@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use nodeseal::Error;
 use nodeseal::delivery::{Deliveries, Options};
@@ -149,14 +150,15 @@ fn swapped_names_lead_nowhere() {
                     let moved = fs::rename(&real, &away);
                     if moved.is_ok() {
                         let _ = symlink(&outside, &real);
-                        std::thread::yield_now();
+                        // Long enough to be met, wherever the threads run.
+                        std::thread::sleep(Duration::from_micros(50));
                         let _ = fs::remove_file(&real);
                         // A folder may have been made meanwhile.
                         let _ = fs::remove_dir_all(&real);
                         #[expect(clippy::disallowed_methods, reason = "an attacker's")]
                         let _ = fs::rename(&away, &real);
                     }
-                    std::thread::yield_now();
+                    std::thread::sleep(Duration::from_micros(50));
                 }
             });
             let _over = Over(&done);
