@@ -15,6 +15,7 @@ pub(crate) mod secretbox;
 pub(crate) mod stack;
 #[cfg(test)]
 pub(crate) mod testing;
+pub(crate) mod verdict;
 pub(crate) mod x25519;
 #[cfg_attr(unsealed, path = "../benches/store/unsealed/xchacha.rs")]
 pub(crate) mod xchacha;

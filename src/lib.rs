@@ -16,7 +16,7 @@
 //! - [`fs`]: the seam for files, and a file system that fails on demand for tests.
 //! - `cluster` (feature): secrets as objects of a cluster, a deterministic state machine.
 //! - `delivery` (feature, Linux): secrets as files in a tmpfs for each task.
-//! - `swarm` (feature): Docker Swarm's state, read.
+//! - `swarm` (feature): Docker Swarm's state, read and changed.
 //! - [`hazmat`]: the raw box. Not needed on the paved path.
 //!
 //! Features: `cluster`; `delivery`; `swarm`; `tracing`, a sink of audit events; `serde`,
@@ -34,11 +34,6 @@
 //! |---|---|---|
 //! | `crypto::kernel::memory` | loads and stores of vectors | their intrinsics take raw pointers |
 //! | `crypto::kernel::vector` | calls of functions that need processor features | they are unsafe to call where the features are missing |
-
-#![cfg_attr(
-    feature = "swarm",
-    allow(dead_code, unused_imports, reason = "what writes Swarm's state is on its way")
-)]
 
 /// Tests share helpers with those that use the crate from outside.
 #[cfg(test)]

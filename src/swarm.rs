@@ -1,8 +1,8 @@
-//! Docker Swarm's formats, read side: the key file, the raft log and the snapshots of a manager.
+//! Docker Swarm's formats: the key file, the raft log and the snapshots of a manager.
 //!
 //! [`State::read`] gives a manager's secrets, services and other objects from its folder, and what
-//! is wrong with it; [`inspect()`] tells what can be known, also without the unlock key. Nothing is
-//! ever written.
+//! is wrong with it; [`inspect()`] tells what can be known, also without the unlock key. Both only
+//! read. [`Manager`] changes a stopped manager's folder: its unlock key, its DEK, its membership.
 //!
 //! ```no_run
 //! use nodeseal::UnlockKey;
@@ -24,6 +24,7 @@
 
 mod attest;
 mod certificate;
+mod change;
 mod clean;
 mod der;
 mod doctor;
@@ -35,18 +36,23 @@ mod image;
 mod inspect;
 mod key_file;
 mod log;
+mod migrate;
+mod new_folder;
 mod objects;
 mod pem;
 mod pkcs8;
 mod record;
+mod redact;
 mod replay;
 mod rfc1423;
+mod salvage;
 mod snapshot;
 mod state;
 #[cfg(test)]
 mod tests;
 
 pub use attest::{Attestation, Verification, attest, attest_in, verify, verify_in};
+pub use change::{Change, Manager, Progress, Report};
 pub use clean::{Leftover, clean, clean_in, leftovers, leftovers_in};
 pub use doctor::{Diagnosis, FileKind, FileVerdict, RecordVerdict, Verdict, doctor, doctor_in};
 #[cfg(fuzzing)]
@@ -55,6 +61,7 @@ pub use finding::{Finding, FindingKind, Loss, Severity};
 pub use inspect::{Inspection, KeyFacts, inspect, inspect_in};
 pub use key_file::{DekHeader, DekSlot, Finding as KeyFileFinding, KeyFile, KeyForm, NodeKeys};
 pub use log::{EntryFacts, EntryRange, HardState, RaftMember, SegmentFacts};
+pub use migrate::{Migrated, export, export_in, import, import_in};
 pub use objects::{
     Cluster, ClusterFacts, ClusterUnlockKey, Driver, FileTarget, Meta, Node, NodeRole, ObjectKind,
     Secret, SecretFacts, SecretReference, Service, Task, TaskState, Timestamp,
@@ -62,8 +69,10 @@ pub use objects::{
 pub use record::Algorithm;
 #[cfg(fuzzing)]
 pub(crate) use record::Record;
+pub use redact::{Redacted, redact, redact_in};
 pub use replay::Objects;
 #[cfg(fuzzing)]
 pub(crate) use replay::Replay;
+pub use salvage::{Salvage, SalvageReport};
 pub use snapshot::SnapshotFacts;
 pub use state::{RaftFacts, State};

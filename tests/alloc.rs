@@ -5,12 +5,14 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use nodeseal::fs::SimFs;
 use nodeseal::keyring::Location;
 use nodeseal::seal::{Era, LogId, RECORD_OVERHEAD};
-use nodeseal::{Identity, Keyring, Protector, UnlockKey};
+use nodeseal::secret::SecretKey;
+use nodeseal::{Identity, Keyring, Protector, UnlockKey, hazmat};
 
 /// What one thread allocated while it was counting.
 #[derive(Clone, Copy, Default)]
@@ -102,10 +104,59 @@ fn sealing_and_opening_records_in_place_allocates_nothing() {
     });
     assert_eq!(count.calls, 0);
 
+    log.seal_batch(LogId::START, &mut records).unwrap().durable();
+    let (count, opened) = counted(|| log.open_batch(LogId::START, &mut records));
+    opened.unwrap();
+    assert_eq!(count.calls, 0);
+
     let mut one = vec![0; RECORD_OVERHEAD + 10];
     let (count, sealed) = counted(|| log.seal_in_place(id(0), Era::NONE, &mut one));
     sealed.unwrap().durable();
     assert_eq!(count.calls, 0);
+}
+
+/// Whatever runs: each kernel that the machine has.
+#[test]
+fn no_kernel_allocates() {
+    let key = SecretKey::init(|bytes| bytes.fill(1));
+    for kernel in hazmat::kernels() {
+        for len in [0, 64, 256, 1024, 1500, 4096, 65_536] {
+            let mut data = vec![7; len];
+            let (count, opened) = counted(|| {
+                hazmat::on_kernel(kernel, || {
+                    let tag = hazmat::secretbox_seal(&key, &[2; 24], &mut data);
+                    hazmat::secretbox_open(&key, &[2; 24], &tag, &mut data).is_ok()
+                })
+            });
+            assert_eq!((count.calls, opened), (0, Some(true)), "{kernel} {len}");
+        }
+    }
+}
+
+/// On several threads each holds one chunk; what the caller's own thread allocates is counted.
+#[test]
+fn threads_hold_a_chunk_each() {
+    const PEAK: isize = 300 << 10;
+    let streams = keyring().streams();
+    let threads = NonZeroUsize::new(3).unwrap();
+    let plain = vec![7; 8 << 20];
+    let file = tempfile::tempfile().unwrap();
+    let (count, file) = counted(|| {
+        let mut writer = streams.create("snapshot", file).unwrap();
+        writer.copy_from(&mut &plain[..], threads).unwrap();
+        let (file, sealed) = writer.finish(LogId::START, b"").unwrap();
+        sealed.durable();
+        file
+    });
+    assert!(count.peak < PEAK, "writing took {}", count.peak);
+    let (count, ()) = counted(|| {
+        let mut file = &file;
+        file.rewind().unwrap();
+        let mut reader = streams.open("snapshot", file).unwrap();
+        reader.verify_on(threads).unwrap();
+        assert_eq!(reader.copy_to(&mut std::io::sink(), threads).unwrap(), 8 << 20);
+    });
+    assert!(count.peak < PEAK, "reading took {}", count.peak);
 }
 
 #[test]
@@ -133,4 +184,64 @@ fn a_stream_of_64_mib_is_written_and_read_in_constant_memory() {
     });
     assert_eq!(read, block);
     assert!(count.peak < PEAK, "reading took {}", count.peak);
+}
+
+/// What an object of the cluster's state takes, beside a payload's own bytes, in bytes.
+#[cfg(feature = "cluster")]
+#[test]
+fn the_clusters_objects_are_small() {
+    use nodeseal::cluster::{Cluster, Command, Dates, Labels, Request, Selector, TaskState};
+    use nodeseal::grant::{NodeId, Reference, SecretId, ServiceId, TaskId, Time};
+
+    const COUNT: u64 = 2000;
+    const PAYLOAD: [u8; 1024] = [7; 1024];
+    let mut cluster = Cluster::new();
+    let mut apply = |request| {
+        let command = Command { at: Time::default(), by: String::new(), request };
+        let index = cluster.applied() + 1;
+        let bytes = command.encode();
+        drop(command);
+        let (count, result) =
+            counted(|| cluster.apply(index, Command::decode(bytes.expose()).unwrap()).result);
+        result.unwrap();
+        (count.live, cluster.payload_key())
+    };
+    // Ids as long as Swarm's, in an order of their own.
+    let id = |number: u64| format!("{:025}", number.wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    let first = Cluster::new().new_payload_key(false).unwrap();
+    let key = apply(first).1.unwrap();
+    let mut each = |make: &dyn Fn(u64) -> Request| {
+        let live: isize = (0..COUNT).map(|number| apply(make(number)).0).sum();
+        live / isize::try_from(COUNT).unwrap()
+    };
+    let secret = |number| SecretId::new(&id(number)).unwrap();
+    let secrets = each(&|number| Request::CreateSecret {
+        secret: secret(number),
+        name: id(number),
+        labels: Labels::new(),
+        internal: false,
+        dates: Dates::default(),
+        selector: Selector::default(),
+        payload: key.seal(&secret(number), 1, &PAYLOAD).unwrap(),
+    });
+    let nodes = each(&|number| Request::PutNode {
+        node: NodeId::new(&id(number)).unwrap(),
+        labels: Labels::new(),
+        public_key: None,
+    });
+    let services = each(&|number| Request::CreateService {
+        service: ServiceId::new(&id(number)).unwrap(),
+        name: id(number),
+        labels: Labels::new(),
+        references: vec![Reference::new(secret(number), &id(number)).unwrap()],
+    });
+    let tasks = each(&|number| Request::CreateTask {
+        task: TaskId::new(&id(number)).unwrap(),
+        service: ServiceId::new(&id(number % 20)).unwrap(),
+        node: Some(NodeId::new(&id(number % 200)).unwrap()),
+        state: TaskState::Pending,
+    });
+    let secrets = secrets - 1024;
+    println!("secret {secrets}, node {nodes}, service {services}, task {tasks}");
+    assert!(secrets < 1200 && nodes < 500 && services < 1000 && tasks < 300);
 }

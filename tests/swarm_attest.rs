@@ -259,7 +259,7 @@ fn every_field_outside_the_seal_is_covered() {
     let frames = target.frames();
     for (number, frame) in frames.iter().enumerate() {
         let until = if frame.kind == ENTRY { sealed(frame).0 } else { frame.data.len() };
-        for at in (0..until).filter(|at| *at % 3 == 0) {
+        for at in (0..until).step_by(5) {
             let mut altered = frames.clone();
             altered[number].data[at] ^= 1;
             target.write(&altered);

@@ -6,9 +6,18 @@
 
 #[path = "wipe/by_hand.rs"]
 mod by_hand;
+#[cfg(feature = "swarm")]
+#[path = "support/capture.rs"]
+mod capture;
+#[cfg(feature = "cluster")]
+#[path = "wipe/cluster.rs"]
+mod cluster;
 #[path = "wipe/keys.rs"]
 mod keys;
 #[path = "wipe/payloads.rs"]
 mod payloads;
+#[cfg(feature = "swarm")]
+#[path = "wipe/swarm.rs"]
+mod swarm;
 #[path = "wipe/watch.rs"]
 mod watch;

@@ -4,6 +4,7 @@
 //! on other crates. It makes what a fuzzer cannot guess (a valid tag, a CRC chain, a check line),
 //! so that a target gets behind it, and it says what the library should have found.
 
+pub mod cluster;
 pub mod fixed;
 pub mod key_file;
 pub mod reference;

@@ -69,7 +69,7 @@ impl Cluster {
                             dispatch.secrets_removed.push(key);
                         }
                     }
-                    Touched::Task(task) => match self.granted(task) {
+                    Touched::Task(task) => match self.granted(node, task) {
                         Some(grants) => dispatch.tasks.push((task.clone(), grants)),
                         None => dispatch.tasks_removed.push(task.clone()),
                     },
@@ -77,7 +77,7 @@ impl Cluster {
             }
         } else {
             for task in found.tasks.keys() {
-                let grants = self.granted(task);
+                let grants = self.granted(node, task);
                 dispatch.tasks.extend(grants.map(|grants| (task.clone(), grants)));
             }
             let grants = dispatch.tasks.iter().map(|(_, grants)| &**grants);
@@ -88,8 +88,10 @@ impl Cluster {
         Some(dispatch)
     }
 
-    fn granted(&self, task: &TaskId) -> Option<Vec<Grant>> {
-        self.effective(self.tasks.get(task)?).map(|grants| grants.to_vec())
+    /// What a task has on this node: one of the same id may since be on another.
+    fn granted(&self, node: &NodeId, task: &TaskId) -> Option<Vec<Grant>> {
+        let task = self.tasks.get(task).filter(|task| task.node.as_ref() == Some(node))?;
+        self.effective(task).map(|grants| grants.to_vec())
     }
 
     fn payload(&self, id: &SecretId, version: u64) -> Option<Payload> {

@@ -3,6 +3,7 @@
 use super::Cluster;
 use super::fold;
 use super::keys::PayloadKeyInfo;
+use super::map::{Key, Map};
 use super::node::{KeyReport, Node};
 use super::object::{Dates, Secret, Service, Task, TaskState};
 use super::policy::{Labels, Required, Selector, has};
@@ -357,10 +358,10 @@ impl Cluster {
     }
 }
 
-fn find<K: Ord + Clone, V: Clone, T>(
+fn find<K: Key + Clone, V: Clone, T>(
     id: Option<K>,
     word: &str,
-    all: &super::map::Map<K, V>,
+    all: &Map<K, V>,
     text: impl Fn(&K) -> &str,
     info: impl Fn(&V) -> T,
 ) -> Found<T> {

@@ -10,12 +10,12 @@ use std::sync::Arc;
 use super::Cluster;
 use super::folded;
 use super::keys::{HeldKey, Keys, MAX_KEYS, StoredKey};
-use super::map::Map;
+use super::map::{Key, Map};
 use super::node::{Journal, Node};
 use super::object::{Referrer, Secret, Service, Task, TaskState};
 use crate::error::Result;
 use crate::grant::wire::{self, Reader, Wire};
-use crate::grant::{Follow, SecretId, TaskId};
+use crate::grant::{Follow, NodeId, SecretId, ServiceId, TaskId};
 use crate::secret::SecretBytes;
 
 const FORMAT: u8 = 1;
@@ -81,24 +81,24 @@ impl Wire for Cluster {
         }
         let mut secrets = get_values(input, |secret: &Secret| &secret.id)?;
         link_keys(&mut state.keys, &secrets).ok_or_else(|| input.damaged())?;
-        let names = secrets.iter().map(|s| (folded(&s.name), s.id.clone())).collect();
+        let names = secrets.iter().map(|(id, s)| (folded(&s.name), id.clone())).collect();
         state.secret_names = unique(names).ok_or_else(|| input.damaged())?;
         state.counters.payload_bytes = secrets
             .iter()
-            .flat_map(|secret| secret.versions.values())
+            .flat_map(|(_, secret)| secret.versions.values())
             .map(|version| super::wide(version.payload.sealed_len()))
             .sum();
 
         let mut services = get_values(input, |service: &Service| &service.id)?;
         link_services(&mut secrets, &services).ok_or_else(|| input.damaged())?;
-        let names = services.iter().map(|s| (folded(&s.name), s.id.clone())).collect();
+        let names = services.iter().map(|(id, s)| (folded(&s.name), id.clone())).collect();
         state.service_names = unique(names).ok_or_else(|| input.damaged())?;
         let mut nodes = get_values(input, |node: &Node| &node.id)?;
         state.tasks = get_tasks(input, &mut services, &mut nodes)?;
         state.referrers = get_referrers(input, &mut secrets)?;
-        state.secrets = share(secrets, |secret| &secret.id);
-        state.services = share(services, |service| &service.id);
-        state.nodes = share(nodes, |node| &node.id);
+        state.secrets = Map::from_sorted(secrets);
+        state.services = Map::from_sorted(services);
+        state.nodes = Map::from_sorted(nodes);
         Ok(state)
     }
 }
@@ -125,27 +125,28 @@ impl Cluster {
     }
 }
 
-fn put_values<K: Ord + Clone, V: Wire>(out: &mut SecretBytes, map: &Map<K, Arc<V>>) {
+fn put_values<K: Key + Clone, V: Wire>(out: &mut SecretBytes, map: &Map<K, Arc<V>>) {
     wire::put_len(out, map.len());
     map.values().for_each(|value| value.put(out));
 }
 
 /// Objects in the order of their ids.
-fn get_values<K: Ord, V: Wire>(input: &mut Reader<'_>, id: impl Fn(&V) -> &K) -> Result<Vec<V>> {
-    let mut values = Vec::new();
-    for _ in 0..input.count(LEAST)? {
+type Objects<K, V> = Vec<(K, Arc<V>)>;
+
+fn get_values<K: Ord + Clone, V: Wire>(
+    input: &mut Reader<'_>,
+    id: impl Fn(&V) -> &K,
+) -> Result<Objects<K, V>> {
+    let count = input.count(LEAST)?;
+    let mut values: Objects<K, V> = Vec::with_capacity(count);
+    for _ in 0..count {
         let value = V::get(input)?;
-        if values.last().is_some_and(|last| id(last) >= id(&value)) {
+        if values.last().is_some_and(|(last, _)| last >= id(&value)) {
             return Err(input.damaged());
         }
-        values.push(value);
+        values.push((id(&value).clone(), Arc::new(value)));
     }
     Ok(values)
-}
-
-fn share<K: Ord + Clone, V>(values: Vec<V>, id: impl Fn(&V) -> &K) -> Map<K, Arc<V>> {
-    let entries = values.into_iter().map(|value| (id(&value).clone(), Arc::new(value)));
-    Map::from_sorted(entries.collect())
 }
 
 /// A map of names, of which none may stand twice.
@@ -155,10 +156,10 @@ fn unique<V: Clone>(mut names: Vec<(Arc<str>, V)>) -> Option<Map<Arc<str>, V>> {
 }
 
 /// What is sealed under which key. `None` if a secret does not fit itself or the keys.
-fn link_keys(keys: &mut Keys, secrets: &[Secret]) -> Option<()> {
+fn link_keys(keys: &mut Keys, secrets: &Objects<SecretId, Secret>) -> Option<()> {
     let mut seals: Vec<(u64, Vec<_>)> =
         keys.payload.iter().map(|held| (held.key.version(), Vec::new())).collect();
-    for secret in secrets {
+    for (id, secret) in secrets {
         let (first, last) = (secret.versions.first_key_value()?, secret.versions.last_key_value()?);
         if !secret.versions.contains_key(&secret.current)
             || *last.0 > secret.last
@@ -170,7 +171,7 @@ fn link_keys(keys: &mut Keys, secrets: &[Secret]) -> Option<()> {
         for (number, version) in &secret.versions {
             let key = version.payload.key_version();
             let (_, sealed) = seals.iter_mut().find(|(version, _)| *version == key)?;
-            sealed.push(((secret.id.clone(), *number), ()));
+            sealed.push(((id.clone(), *number), ()));
         }
     }
     for (held, (_, sealed)) in keys.payload.iter_mut().zip(seals) {
@@ -180,8 +181,11 @@ fn link_keys(keys: &mut Keys, secrets: &[Secret]) -> Option<()> {
 }
 
 /// Which service refers to which secret. `None` if a secret is not there.
-fn link_services(secrets: &mut [Secret], services: &[Service]) -> Option<()> {
-    for service in services {
+fn link_services(
+    secrets: &mut Objects<SecretId, Secret>,
+    services: &Objects<ServiceId, Service>,
+) -> Option<()> {
+    for (id, service) in services {
         let specs = service.spec.iter().chain(service.previous.iter().flat_map(|spec| &**spec));
         for reference in specs {
             let secret = lookup(secrets, &reference.secret)?;
@@ -193,30 +197,34 @@ fn link_services(secrets: &mut [Secret], services: &[Service]) -> Option<()> {
             lookup(secrets, &grant.secret)?.versions.get(&grant.version)?;
         }
         let last = service.generations.last_key_value().map_or(0, |(last, _)| *last);
-        if last > service.last_generation || service.generations.contains_key(&0) {
+        // None that counted from 1 came so far, and it may count on.
+        let counted = service.last_generation <= u64::MAX / 2;
+        if last > service.last_generation || !counted || service.generations.contains_key(&0) {
             return None;
         }
-        for id in service.mentions() {
-            lookup(secrets, id)?.users.services.insert(service.id.clone());
+        for secret in service.mentions() {
+            lookup(secrets, secret)?.users.services.insert(id.clone());
         }
     }
     Some(())
 }
 
-fn lookup<'a>(secrets: &'a mut [Secret], id: &SecretId) -> Option<&'a mut Secret> {
-    let at = secrets.binary_search_by(|secret| secret.id.cmp(id)).ok()?;
-    secrets.get_mut(at)
+fn lookup<'a>(secrets: &'a mut Objects<SecretId, Secret>, id: &SecretId) -> Option<&'a mut Secret> {
+    let at = secrets.binary_search_by(|(other, _)| other.cmp(id)).ok()?;
+    Arc::get_mut(&mut secrets.get_mut(at)?.1)
 }
 
 fn get_tasks(
     input: &mut Reader<'_>,
-    services: &mut [Service],
-    nodes: &mut [Node],
+    services: &mut Objects<ServiceId, Service>,
+    nodes: &mut Objects<NodeId, Node>,
 ) -> Result<Map<TaskId, Arc<Task>>> {
     let count = input.count(LEAST)?;
     let mut tasks: Vec<(TaskId, Arc<Task>)> = Vec::with_capacity(count);
-    let mut of_service: Vec<Vec<(TaskId, ())>> = services.iter().map(|_| Vec::new()).collect();
-    let mut of_node: Vec<Vec<(TaskId, ())>> = nodes.iter().map(|_| Vec::new()).collect();
+    let lists = |of: usize| -> Vec<Vec<(TaskId, ())>> {
+        (0..of).map(|_| Vec::with_capacity(count / of)).collect()
+    };
+    let (mut of_service, mut of_node) = (lists(services.len()), lists(nodes.len()));
     for _ in 0..count {
         let id = TaskId::get(input)?;
         if tasks.last().is_some_and(|(last, _)| *last >= id) {
@@ -225,7 +233,8 @@ fn get_tasks(
         let (service_at, node_at) = (place(input)?, place(input)?);
         let state = TaskState::get(input)?;
         let (generation, index) = (input.u64()?, input.u64()?);
-        let service = services.get_mut(service_at).ok_or_else(|| input.damaged())?;
+        let (service_id, service) = services.get_mut(service_at).ok_or_else(|| input.damaged())?;
+        let service = Arc::get_mut(service).ok_or_else(|| input.damaged())?;
         match service.generations.get_mut(&generation) {
             Some(found) if !state.has_ended() => found.tasks += 1,
             None if state.has_ended() && generation == 0 => {}
@@ -233,24 +242,26 @@ fn get_tasks(
         }
         of_service[service_at].push((id.clone(), ()));
         let node = if let Some(at) = node_at.checked_sub(1) {
-            let node = nodes.get(at).ok_or_else(|| input.damaged())?;
+            let (node, _) = nodes.get(at).ok_or_else(|| input.damaged())?;
             of_node[at].push((id.clone(), ()));
-            Some(node.id.clone())
+            Some(node.clone())
         } else if state.needs_secrets() {
             return Err(input.damaged());
         } else {
             None
         };
-        let service = service.id.clone();
+        let service = service_id.clone();
         tasks.push((id, Arc::new(Task { service, node, state, generation, index })));
     }
-    for (service, tasks) in services.iter_mut().zip(of_service) {
+    for ((_, service), tasks) in services.iter_mut().zip(of_service) {
+        let service = Arc::get_mut(service).ok_or_else(|| input.damaged())?;
         service.tasks = Map::from_sorted(tasks);
         if service.generations.values().any(|generation| generation.tasks == 0) {
             return Err(input.damaged());
         }
     }
-    for (node, tasks) in nodes.iter_mut().zip(of_node) {
+    for ((_, node), tasks) in nodes.iter_mut().zip(of_node) {
+        let node = Arc::get_mut(node).ok_or_else(|| input.damaged())?;
         node.tasks = Map::from_sorted(tasks);
         node.journal = Journal::new(node.sequence);
     }
@@ -263,7 +274,7 @@ fn place(input: &mut Reader<'_>) -> Result<usize> {
 
 fn get_referrers(
     input: &mut Reader<'_>,
-    secrets: &mut [Secret],
+    secrets: &mut Objects<SecretId, Secret>,
 ) -> Result<Map<Referrer, Arc<[SecretId]>>> {
     let mut referrers: Vec<(Referrer, Arc<[SecretId]>)> = Vec::new();
     for _ in 0..input.count(1)? {

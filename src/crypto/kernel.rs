@@ -2,8 +2,8 @@
 //!
 //! | kernel | needs | Salsa20 | Poly1305 |
 //! |---|---|---|---|
-//! | `avx512` | AVX-512 F, BW, VL, IFMA | 4 or 8 blocks by diagonals; 16 by lanes | eight blocks by lanes |
-//! | `avx2` | AVX2 | 4 or 6 blocks by diagonals; 8 by lanes | 64-bit integers |
+//! | `avx512` | AVX-512 F, BW, VL, IFMA | 2 to 8 blocks by diagonals; 16 by lanes | eight blocks, or messages, by lanes |
+//! | `avx2` | AVX2 | 4 or 6 blocks by diagonals; 8 by lanes | four blocks by lanes |
 //! | `portable` | nothing | crate `salsa20` | crate `poly1305` |
 //!
 //! A kernel with vectors is a set of functions that need processor features. Its value in [`Kernel`]
@@ -67,7 +67,9 @@ pub(crate) enum Kernel {
 pub(crate) enum Stack {
     /// Next to nothing: secrets stay in registers.
     Little,
-    /// A few frames with buffers.
+    /// Two frames with buffers, one in the other.
+    Some,
+    /// More.
     Much,
 }
 
@@ -105,20 +107,6 @@ impl Kernel {
         vector.chain([Self::Portable])
     }
 
-    /// Every way to compute the box here, also those that another processor would choose.
-    #[cfg(test)]
-    pub(crate) fn every() -> impl Iterator<Item = Self> {
-        Self::available().flat_map(|kernel| {
-            #[cfg(target_arch = "x86_64")]
-            if let Self::Avx512(vector) = kernel {
-                return [Some(kernel), Some(Self::Avx512(vector.otherwise()))]
-                    .into_iter()
-                    .flatten();
-            }
-            [Some(kernel), None].into_iter().flatten()
-        })
-    }
-
     pub(crate) const fn name(self) -> &'static str {
         match self {
             #[cfg(target_arch = "x86_64")]
@@ -134,6 +122,10 @@ impl Kernel {
         match self {
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(_) if len <= avx512::MEDIUM => Stack::Little,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512(_) if len <= avx512::PIECE => Stack::Some,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2(_) => Stack::Some,
             _ => Stack::Much,
         }
     }
@@ -162,13 +154,25 @@ impl Kernel {
     /// The tag of `data` under a one-time key.
     #[cfg(test)]
     fn mac(self, key: &[u8; 32], data: &[u8]) -> [u8; TAG_LEN] {
+        dispatch!(self, mac(key, data))
+    }
+
+    /// The tags of eight texts, each under the one-time key that its block begins with.
+    #[cfg(test)]
+    fn macs(self, keys: &[[u8; 64]; 8], texts: &[&[u8]]) -> [[u8; TAG_LEN]; 8] {
+        let mut tags = [[0; TAG_LEN]; 8];
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512(vector) => many::Lanes::mac(vector, key, data),
+            Self::Avx512(vector) => many::Lanes::macs(vector, keys, texts, &mut tags),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2(vector) => many::Lanes::mac(vector, key, data),
-            Self::Portable => portable::mac(key, data),
+            Self::Avx2(vector) => many::Lanes::macs(vector, keys, texts, &mut tags),
+            Self::Portable => {
+                for ((tag, key), text) in tags.iter_mut().zip(keys).zip(texts) {
+                    *tag = key.first_chunk().map_or([0; TAG_LEN], |key| portable::mac(key, text));
+                }
+            }
         }
+        tags
     }
 
     /// As [`Kernel::seal`], under the subkey of `key` and `prefix`.

@@ -23,8 +23,10 @@ pub(crate) const PREFIX_LEN: usize = 16;
 pub(crate) const SUFFIX_LEN: usize = NONCE_LEN - PREFIX_LEN;
 
 /// What [`Stack::Little`] is, in bytes. Unoptimized code keeps every vector on the stack.
-const LITTLE: usize = if cfg!(debug_assertions) { 32 << 10 } else { 2 << 10 };
-/// What [`Stack::Much`] is, in bytes.
+const LITTLE: usize = if cfg!(debug_assertions) { 32 << 10 } else { 1536 };
+/// What [`Stack::Some`] is.
+const SOME: usize = if cfg!(debug_assertions) { 64 << 10 } else { 4608 };
+/// What [`Stack::Much`] is.
 const MUCH: usize = if cfg!(debug_assertions) { 64 << 10 } else { 8 << 10 };
 
 /// A key together with the first part of a nonce.
@@ -102,6 +104,7 @@ const fn authentic(right: bool) -> Result<()> {
 fn on_stack<T>(kernel: Kernel, len: usize, call: impl FnOnce() -> T) -> T {
     match kernel.stack(len) {
         Stack::Little => wiped::<LITTLE, _>(call),
+        Stack::Some => wiped::<SOME, _>(call),
         Stack::Much => wiped::<MUCH, _>(call),
     }
 }

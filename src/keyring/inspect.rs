@@ -4,7 +4,7 @@ use super::open::read;
 use super::text::{KeyFile, SlotLine, Slots};
 use super::{Keyring, Location};
 use crate::error::Result;
-use crate::fs::RealFs;
+use crate::fs::{Fs, RealFs};
 use crate::key::{Costs, Identity, Kind};
 
 /// What a key file tells without any key. None of it is authenticated.
@@ -55,7 +55,16 @@ impl Inspection {
     /// [`Error::Missing`](crate::Error::Missing), [`Error::Damaged`](crate::Error::Damaged),
     /// [`Error::Unsupported`](crate::Error::Unsupported), [`Error::Io`](crate::Error::Io).
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
-        let (file, bytes) = read(&RealFs::default(), path.as_ref())?;
+        Self::read_in(&RealFs::default(), path.as_ref())
+    }
+
+    /// As [`Inspection::read`], through a given file system.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Inspection::read`].
+    pub fn read_in(fs: &dyn Fs, path: &Path) -> Result<Self> {
+        let (file, bytes) = read(fs, path)?;
         Ok(Self::of(&file, bytes.len()))
     }
 

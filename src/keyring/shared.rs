@@ -268,7 +268,7 @@ pub(super) fn now() -> u64 {
 
 impl Location {
     /// The key file.
-    pub(super) fn file(&self) -> PathBuf {
+    pub(crate) fn file(&self) -> PathBuf {
         self.dir.join("node.keys")
     }
 

@@ -58,6 +58,28 @@ pub(crate) fn check(
     Ok(())
 }
 
+/// The certificate of a TLS key, as text and in DER: the node's, or the one beside it that a crash
+/// kept from taking its place.
+///
+/// # Errors
+///
+/// What the system says.
+pub(crate) fn of_key(
+    fs: &dyn Fs,
+    folder: &Folder,
+    tls_key: &SecretBytes,
+) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
+    let point = ec_key::point(tls_key.expose());
+    for path in [folder.certificate(), folder.certificates.join(".swarm-node.crt")] {
+        if let Ok(der) = read(fs, &path)?
+            && point.is_none_or(|point| contains(&der, point))
+        {
+            return Ok(Some((fs::read(fs, &path, MAX_CERTIFICATE)?, der)));
+        }
+    }
+    Ok(None)
+}
+
 /// The certificate's DER, or what is wrong with the file.
 fn read(fs: &dyn Fs, path: &Path) -> Result<Result<Vec<u8>, &'static str>> {
     let text = match fs::read(fs, path, MAX_CERTIFICATE) {

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::fs::{self, Fs, RealFs};
 use crate::key::UnlockKey;
 use crate::swarm::finding::{FindingKind, Severity};
-use crate::swarm::folder::names;
+use crate::swarm::folder::{Folder, names};
 use crate::swarm::inspect::inspect_in;
 
 /// How much is overwritten at once, in bytes.
@@ -113,6 +113,7 @@ pub fn clean(dir: impl AsRef<Path>, key: Option<&UnlockKey>) -> Result<Vec<Lefto
 ///
 /// As for [`clean`].
 pub fn clean_in(fs: &dyn Fs, dir: &Path, key: Option<&UnlockKey>) -> Result<Vec<Leftover>> {
+    let _locks = Folder::new(dir).lock(fs)?;
     let left = leftovers_in(fs, dir, key)?;
     for Leftover { path, .. } in left.iter().filter(|one| one.kept.is_none()) {
         overwrite(fs, path)?;

@@ -46,6 +46,19 @@ pub(crate) fn is_sec1(der: &[u8]) -> bool {
     sec1(der, None).is_ok()
 }
 
+/// Where the private number of a PKCS#8 key stands in it.
+pub(crate) fn scalar(der: &[u8]) -> Option<core::ops::Range<usize>> {
+    if !is_pkcs8(der) {
+        return None;
+    }
+    // The only octet string that begins right behind `ECPrivateKey`'s version.
+    let version = [INTEGER, 1, 1, OCTET_STRING];
+    let at = der.windows(version.len()).position(|window| window == version)?;
+    let len = usize::from(*der.get(at + version.len())?);
+    let start = at + version.len() + 1;
+    CURVES.iter().any(|(_, known)| *known == len).then(|| start..start + len)
+}
+
 /// The public point in a key of either form, uncompressed, if it is there.
 pub(crate) fn point(der: &[u8]) -> Option<&[u8]> {
     pkcs8(der).or_else(|_| sec1(der, None)).ok().flatten()
@@ -168,6 +181,7 @@ mod tests {
         assert_eq!(with_point.len(), 138);
         assert!(is_pkcs8(&with_point) && !is_sec1(&with_point));
         assert_eq!(super::point(&with_point), Some(&point(32)[..]));
+        assert_eq!(&with_point[scalar(&with_point).unwrap()], [5; 32]);
         assert!(is_pkcs8(&pkcs8(P256, &sec1(32, None, None))));
         assert!(is_pkcs8(&pkcs8(P256, &sec1(32, Some(P256), None))));
         assert!(is_pkcs8(&pkcs8(P384, &sec1(48, None, Some(&point(48))))));

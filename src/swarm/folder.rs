@@ -1,10 +1,12 @@
 //! What lies in a manager's folder beside its state: the traces of crashes, repairs and upgrades.
 
+use std::io::ErrorKind::{PermissionDenied, ReadOnlyFilesystem};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
-use crate::fs::Fs;
+use crate::fs::{Fs, Lock};
 use crate::swarm::finding::{FindingKind, Findings, at};
+use crate::wal;
 
 /// The folders of older formats, whose content is not sealed.
 const LEGACY: [&str; 4] = ["wal-v3", "snap-v3", "wal", "snap"];
@@ -42,12 +44,50 @@ impl Folder {
         self.raft.join("snap-v3-encrypted")
     }
 
+    /// The locks on all segments, which a running dockerd holds; none where there is no log.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`], and what the system says.
+    pub(crate) fn lock(&self, fs: &dyn Fs) -> Result<Vec<Box<dyn Lock>>> {
+        let segments = match wal::list(fs, &self.log()) {
+            Ok((segments, _)) => segments,
+            Err(Error::Missing(_)) => return Ok(Vec::new()),
+            Err(error) => return Err(error),
+        };
+        let take = |path: &PathBuf| {
+            let lock = fs.try_lock_open(path).map_err(|e| Error::io("lock", path, e))?;
+            lock.ok_or_else(|| Error::Busy(path.clone()))
+        };
+        segments.iter().map(|segment| take(&segment.path)).collect()
+    }
+
+    /// As [`Folder::lock`], for one that is only read: where nothing may be written no dockerd runs,
+    /// and nothing is locked.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Folder::lock`].
+    pub(crate) fn lock_to_read(&self, fs: &dyn Fs) -> Result<Vec<Box<dyn Lock>>> {
+        match self.lock(fs) {
+            Err(Error::Io { source, .. })
+                if matches!(source.kind(), PermissionDenied | ReadOnlyFilesystem) =>
+            {
+                Ok(Vec::new())
+            }
+            locked => locked,
+        }
+    }
+
     /// Reports what lies about in the folders other than those of log and snapshots.
     pub(crate) fn look_around(&self, fs: &dyn Fs, findings: &mut Findings) -> Result<()> {
         for name in names(fs, &self.certificates)?.unwrap_or_default() {
             let path = self.certificates.join(&name);
             let name = name.to_string_lossy();
-            if name.starts_with(".tmp-") && name.contains(".key") || name == ".swarm-node.key" {
+            if name.starts_with(".tmp-") && name.contains(".key")
+                || name == ".swarm-node.key"
+                || name == "swarm-node.key.tmp"
+            {
                 let text = "a key file that a crash left behind; nothing removes it";
                 findings.warn(FindingKind::StaleKeyFile, at(&path, None, None), text);
             } else if name.starts_with('.') {

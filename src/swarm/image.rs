@@ -1,5 +1,7 @@
 //! A whole store with every object's bytes as they were found, to write it again.
 
+mod repair;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::error::{Error, Result};
@@ -45,6 +47,14 @@ impl Image {
     /// As for [`Image::cluster`], and if it cannot be read.
     pub(crate) fn parsed_cluster(&self) -> Result<Cluster> {
         Cluster::parse(self.cluster()?.expose())
+    }
+
+    /// How many objects there are of each kind of which there are any.
+    pub(crate) fn counts(&self) -> BTreeMap<ObjectKind, usize> {
+        let tables = self.tables.iter().filter(|(_, table)| !table.is_empty());
+        tables
+            .map(|(field, table)| (ObjectKind::in_store(u64::from(*field)), table.len()))
+            .collect()
     }
 
     fn table(&self, kind: ObjectKind) -> Option<&BTreeMap<String, SecretBytes>> {

@@ -14,4 +14,6 @@ pub(crate) use message::{MembershipChange, SnapshotPoint};
 pub use open::{EntryFacts, EntryRange};
 pub(crate) use open::{Keys, Unopened, Visit, algorithm_name, open_entries};
 pub use scan::SegmentFacts;
-pub(crate) use scan::{EntryRecord, LogScan, Seen, scan, scan_watched};
+#[cfg(test)]
+pub(crate) use scan::scan;
+pub(crate) use scan::{EntryRecord, LogScan, Seen, scan_watched};

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::wal::proto::Fields;
 
 mod cluster;
+mod edit;
 mod node;
 mod secret;
 mod service;
@@ -17,6 +18,7 @@ mod task;
 mod time;
 
 pub use cluster::{Cluster, ClusterFacts, ClusterUnlockKey};
+pub(crate) use edit::{update_request, with_unlock_key};
 pub use node::{Node, NodeRole};
 pub use secret::{Driver, Secret, SecretFacts};
 pub use service::{FileTarget, SecretReference, Service};
@@ -205,7 +207,7 @@ pub(crate) fn id(message: &[u8]) -> Result<String> {
 }
 
 /// The last value of an integer field, 0 where there is none.
-fn last_uint(message: &[u8], number: u64) -> Result<u64> {
+pub(crate) fn last_uint(message: &[u8], number: u64) -> Result<u64> {
     let mut found = 0;
     for field in Fields::of(message) {
         let (field, value) = field?;
@@ -217,7 +219,7 @@ fn last_uint(message: &[u8], number: u64) -> Result<u64> {
 }
 
 /// The last value of a field of bytes, empty where there is none.
-fn last_bytes(message: &[u8], number: u64) -> Result<&[u8]> {
+pub(crate) fn last_bytes(message: &[u8], number: u64) -> Result<&[u8]> {
     let mut found = &[][..];
     for field in Fields::of(message) {
         let (field, value) = field?;

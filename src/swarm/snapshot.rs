@@ -18,7 +18,7 @@ use crate::secret::SecretBytes;
 use crate::swarm::finding::{FindingKind, Findings, at};
 use crate::swarm::log::{Keys, SnapshotPoint, Unopened, algorithm_name};
 use crate::wal::pair;
-use crate::wal::proto::Fields;
+use crate::wal::proto::{Fields, Value};
 
 pub(crate) use write::Draft;
 
@@ -131,6 +131,21 @@ pub(crate) fn scan(
                 scan.whole.push(point);
             }
             Err(Error::Damaged { what, .. }) => {
+                if let Some(keys) = keys.filter(|_| scan.loaded.is_none())
+                    && let Some((content, point)) = rescue(fs, &path, &facts.name, keys)?
+                {
+                    let text = format!(
+                        "the snapshot's file is damaged ({what}), but what is sealed in it is whole \
+                         and used; Swarm would set it aside"
+                    );
+                    findings.error(FindingKind::SnapshotDamaged, at(&path, None, None), text, None);
+                    (facts.term, facts.index) = (Some(point.term), Some(point.index));
+                    facts.used = true;
+                    scan.whole.push(point.clone());
+                    scan.loaded = Some(Loaded { point, path, content });
+                    scan.files.push(facts);
+                    continue;
+                }
                 let text = format!("the snapshot is damaged: {what}");
                 findings.error(FindingKind::SnapshotDamaged, at(&path, None, None), text, None);
                 if scan.loaded.is_none() {
@@ -218,6 +233,65 @@ fn parts(snapshot: &[u8]) -> Result<(&[u8], &[u8])> {
         }
     }
     Ok((sealed, metadata))
+}
+
+/// What is sealed in a file whose CRC or frame is damaged, if it opens: then it is as it was written.
+/// Its place is the name's, unless its own says the same and who votes.
+fn rescue(
+    fs: &dyn Fs,
+    path: &Path,
+    name: &str,
+    keys: Keys<'_>,
+) -> Result<Option<(SecretBytes, SnapshotPoint)>> {
+    let file = match fs::read(fs, path, MAX_SNAPSHOT) {
+        Ok(file) => SecretBytes::from_vec(file),
+        Err(Error::Damaged { .. }) => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    let Some((term, index)) = name_of(name).filter(|(_, index)| (1..u64::MAX).contains(index))
+    else {
+        return Ok(None);
+    };
+    let (mut content, mut point) = (None, None);
+    // As far as it can be taken apart.
+    for field in Fields::of(file.expose()).map_while(Result::ok) {
+        let (2, Value::Bytes(raft)) = field else { continue };
+        for field in Fields::of(raft).map_while(Result::ok) {
+            match field {
+                (1, Value::Bytes(sealed)) => content = keys.open(sealed).ok(),
+                (2, Value::Bytes(metadata)) => point = SnapshotPoint::parse_metadata(metadata).ok(),
+                _ => {}
+            }
+        }
+    }
+    let point = point.filter(|point| (point.term, point.index) == (term, index));
+    let point = point.unwrap_or(SnapshotPoint { index, term, voters: Vec::new() });
+    Ok(content.map(|(content, _)| (content, point)))
+}
+
+/// The content of a snapshot's file and where it stands; `None` if it is damaged or does not open.
+///
+/// # Errors
+///
+/// What the system says.
+pub(crate) fn open_file(
+    fs: &dyn Fs,
+    path: &Path,
+    keys: Keys<'_>,
+) -> Result<Option<(SecretBytes, SnapshotPoint)>> {
+    let mut facts = SnapshotFacts {
+        name: String::new(),
+        size: 0,
+        term: None,
+        index: None,
+        algorithm: None,
+        used: false,
+    };
+    match read(fs, path, &mut facts) {
+        Ok((file, point)) => Ok(open(&file, keys).ok().map(|content| (content, point))),
+        Err(Error::Damaged { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 fn open(file: &SecretBytes, keys: Keys<'_>) -> Result<SecretBytes, Unopened> {

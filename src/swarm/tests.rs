@@ -1,7 +1,7 @@
 //! What genuine managers wrote, decoded and encoded again: the same bytes.
 
 #[path = "../../tests/support/capture.rs"]
-mod capture;
+pub(super) mod capture;
 
 use std::path::PathBuf;
 
@@ -103,6 +103,7 @@ fn key_files_are_written_as_dockerd_writes_them() {
             kek_version: one.file.kek_version().unwrap(),
             current: one.keys.current.as_ref(),
             pending: one.keys.pending.as_ref(),
+            needs_rotation: one.file.needs_rotation(),
         };
         // But for salt, IV and nonces, which are as long as before.
         let again = contents.encode(kek.as_ref()).unwrap();
@@ -157,9 +158,10 @@ fn segments_are_written_as_dockerd_writes_them() {
                         assert_eq!(HardState::parse(&data).unwrap().encode(), data, "{name}");
                     }
                     Kind::Snapshot => {
-                        let point = SnapshotPoint::parse_record(&data).unwrap().encode_record();
-                        let newer = name.starts_with("docker-26") && data != [8, 0, 16, 0];
-                        assert_eq!(point, if newer { &data[..point.len()] } else { &data[..] });
+                        let point = SnapshotPoint::parse_record(&data).unwrap();
+                        let newer = name.starts_with("docker-26") && point.index > 0;
+                        let members = if newer { Members::VotersSettled } else { Members::Voters };
+                        assert_eq!(point.encode_record(members), data, "{name}");
                     }
                     other => panic!("{other:?}"),
                 }
@@ -281,6 +283,7 @@ fn an_old_key_file_becomes_pkcs8() {
             kek_version: 7,
             current: old.current.as_ref(),
             pending: None,
+            needs_rotation: false,
         };
         let new = KeyFile::parse(contents.encode(Some(&key)).unwrap().expose()).unwrap();
         assert_eq!((new.form(), new.kek_version()), (KeyForm::EncryptedPkcs8, Some(7)));

@@ -1,6 +1,7 @@
 //! The protobuf wire format, writing.
 
 use super::block::wide;
+use super::proto::Value;
 use crate::secret::SecretBytes;
 
 /// A message that is being written, its fields in the order of the calls. Wiped in the end: what is
@@ -28,6 +29,29 @@ impl Message {
     pub(crate) fn bytes(&mut self, field: u32, value: &[u8]) {
         self.head(field, value.len());
         self.0.extend_from_slice(value);
+    }
+
+    /// A field as it was read.
+    pub(crate) fn value(&mut self, field: u64, value: Value<'_>) {
+        match value {
+            Value::Varint(value) => {
+                self.varint(field << 3);
+                self.varint(value);
+            }
+            Value::Fixed64(value) => {
+                self.varint(field << 3 | 1);
+                self.raw(&value.to_le_bytes());
+            }
+            Value::Bytes(value) => {
+                self.varint(field << 3 | 2);
+                self.varint(wide(value.len()));
+                self.raw(value);
+            }
+            Value::Fixed32(value) => {
+                self.varint(field << 3 | 5);
+                self.raw(&value.to_le_bytes());
+            }
+        }
     }
 
     /// The start of a field of `len` bytes, which the next calls write.
@@ -100,6 +124,11 @@ mod tests {
                 (200, &value.to_be_bytes()[..])
             );
         }
+        let all = b"\x08\x96\x01\x11\x01\x02\x03\x04\x05\x06\x07\x08\x1a\x01x\x25\x01\x02\x03\x04";
+        let mut copy = Message::new();
+        Fields::of(all).map(Result::unwrap).for_each(|(field, value)| copy.value(field, value));
+        assert_eq!(copy.as_bytes(), all);
+
         let mut message = Message::with_capacity(8);
         message.head(1, 2);
         message.raw(b"ab");

@@ -26,6 +26,35 @@ static FOUND: AtomicU64 = AtomicU64::new(0);
 static LARGE_DIRTY: AtomicUsize = AtomicUsize::new(0);
 static LARGE_SEEN: AtomicUsize = AtomicUsize::new(0);
 
+/// Blocks that were allocated while the watch was on, and not yet released: address and length.
+#[cfg(feature = "cluster")]
+static LIVE: [(AtomicUsize, AtomicUsize); 1 << 12] =
+    [const { (AtomicUsize::new(0), AtomicUsize::new(0)) }; 1 << 12];
+
+#[cfg(feature = "cluster")]
+static REGISTERING: AtomicBool = AtomicBool::new(false);
+/// There was no room for a block.
+#[cfg(feature = "cluster")]
+static LOST: AtomicBool = AtomicBool::new(false);
+
+/// Puts `block` into the place of `old`; a block of no address is no block.
+#[cfg(feature = "cluster")]
+fn register(old: usize, block: usize, len: usize) {
+    if !WATCHING.with(Cell::get) || !REGISTERING.load(Ordering::Relaxed) {
+        return;
+    }
+    match LIVE.iter().find(|(at, _)| at.load(Ordering::Relaxed) == old) {
+        Some((at, size)) => {
+            at.store(block, Ordering::Relaxed);
+            size.store(len, Ordering::Relaxed);
+        }
+        // A block from before the watch is none of ours.
+        None => {
+            LOST.fetch_or(old == 0, Ordering::Relaxed);
+        }
+    }
+}
+
 struct Watching;
 
 // SAFETY: every block comes from and goes to the system's allocator with its own layout. The
@@ -35,13 +64,18 @@ unsafe impl GlobalAlloc for Watching {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // Zeroed, so that every byte that is looked at was written.
         // SAFETY: the caller's promises are the ones that `System` asks for.
-        unsafe { System.alloc_zeroed(layout) }
+        let block = unsafe { System.alloc_zeroed(layout) };
+        #[cfg(feature = "cluster")]
+        register(0, block.expose_provenance(), layout.size());
+        block
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
         if WATCHING.with(Cell::get) {
             // SAFETY: the block has this size, is initialized and is no longer used by its owner.
             look(unsafe { core::slice::from_raw_parts(block, layout.size()) });
+            #[cfg(feature = "cluster")]
+            register(block.addr(), 0, 0);
         }
         // SAFETY: as above; `block` came from `System`.
         unsafe { System.dealloc(block, layout) }
@@ -114,6 +148,41 @@ fn watched<'a>(secrets: &[(&'a str, &[u8])], run: impl FnOnce()) -> (Vec<&'a str
     }
     found.dedup();
     (found, LARGE_SEEN.load(Ordering::Relaxed))
+}
+
+/// What is in memory that `make` allocated and that is alive when it is done, by name; and what it
+/// made.
+#[cfg(feature = "cluster")]
+pub(crate) fn live<'a, T>(
+    secrets: &[(&'a str, &[u8])],
+    make: impl FnOnce() -> T,
+) -> (Vec<&'a str>, T) {
+    LIVE.iter().for_each(|(at, _)| at.store(0, Ordering::Relaxed));
+    LOST.store(false, Ordering::Relaxed);
+    let mut found = Vec::new();
+    let mut made = None;
+    leaks(&[], || {
+        REGISTERING.store(true, Ordering::Relaxed);
+        made = Some(make());
+        REGISTERING.store(false, Ordering::Relaxed);
+    });
+    assert!(!LOST.load(Ordering::Relaxed), "more blocks than can be watched");
+    for (at, size) in &LIVE {
+        let (at, size) = (at.load(Ordering::Relaxed), size.load(Ordering::Relaxed));
+        if at != 0 {
+            let block = core::ptr::with_exposed_provenance::<u8>(at);
+            // SAFETY: the block was allocated with this size, zeroed, and was not released.
+            let block = unsafe { core::slice::from_raw_parts(block, size) };
+            let has = |part: &[u8]| block.windows(part.len()).any(|window| window == part);
+            for (name, secret) in secrets {
+                let ends = [secret.first_chunk::<WINDOW>(), secret.last_chunk::<WINDOW>()];
+                if ends.into_iter().flatten().any(|part| has(part)) && !found.contains(name) {
+                    found.push(*name);
+                }
+            }
+        }
+    }
+    (found, made.unwrap())
 }
 
 /// Asserts that nothing of `secrets` is released unwiped by `run`, and gives how many large blocks

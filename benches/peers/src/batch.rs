@@ -56,6 +56,10 @@ impl Records for Batch {
         copy(&self.sealed, &mut self.records);
     }
 
+    fn write(&self, out: &mut Vec<u8>) {
+        self.records.iter().for_each(|record| out.extend_from_slice(record));
+    }
+
     fn open(&mut self) -> bool {
         let mut right = false;
         self.with(|log, after, records| right = log.open_batch(after, records).is_ok());
@@ -86,6 +90,10 @@ impl Records for OneByOne {
         self.peer.name()
     }
 
+    fn kernel(&self) -> Option<&'static str> {
+        self.peer.kernel()
+    }
+
     fn in_place(&self) -> bool {
         self.peer.in_place()
     }
@@ -94,13 +102,17 @@ impl Records for OneByOne {
         for record in &mut self.records {
             let (nonce, rest) = record.split_first_chunk_mut().expect("a nonce");
             let (tag, text) = rest.split_first_chunk_mut().expect("a tag");
-            dryoc::rng::copy_randombytes(nonce);
+            ::dryoc::rng::copy_randombytes(nonce);
             *tag = self.peer.seal(nonce, &self.plain, text);
         }
     }
 
     fn restore(&mut self) {
         copy(&self.sealed, &mut self.records);
+    }
+
+    fn write(&self, out: &mut Vec<u8>) {
+        self.records.iter().for_each(|record| out.extend_from_slice(record));
     }
 
     fn open(&mut self) -> bool {

@@ -1,17 +1,16 @@
 //! Implementations of NaCl's secretbox behind one trait, to compare nodeseal with.
 
+#[cfg(feature = "aws-lc-rs")]
+mod aws_lc;
 mod batch;
+mod dryoc;
 #[cfg(feature = "libsodium")]
 mod libsodium;
+mod others;
 
 use batch::{Batch, OneByOne};
-use chacha20poly1305::XChaCha20Poly1305;
-use chacha20poly1305::aead::{AeadInOut, KeyInit};
-use dryoc::classic::crypto_secretbox as dryoc_box;
 use nodeseal::hazmat;
 use nodeseal::secret::SecretKey;
-use xsalsa20poly1305::XSalsa20Poly1305;
-use xsalsa20poly1305::aead::{AeadInPlace, KeyInit as _};
 
 /// Length of a key, in bytes.
 pub const KEY_LEN: usize = 32;
@@ -78,12 +77,15 @@ pub trait Records {
     /// Takes a fresh copy of the sealed records.
     fn restore(&mut self);
 
+    /// Appends the records, as they are, to `out`.
+    fn write(&self, out: &mut Vec<u8>);
+
     /// Opens all records, and tells whether they were right.
     fn open(&mut self) -> bool;
 }
 
-/// nodeseal's batch on each of its kernels, and for each other implementation as many calls of its own with a random nonce
-/// each.
+/// nodeseal's batch on each of its kernels, and for each other implementation as many calls of its own
+/// with a random nonce each.
 #[must_use]
 pub fn batches(count: usize, size: usize) -> Vec<Box<dyn Records>> {
     let ours = hazmat::kernels()
@@ -106,11 +108,18 @@ pub fn peers(key: &[u8; KEY_LEN]) -> Vec<Box<dyn Peer>> {
 
 fn others(key: &[u8; KEY_LEN]) -> Vec<Box<dyn Peer>> {
     vec![
-        Box::new(Dryoc(*key)),
-        Box::new(XSalsa(XSalsa20Poly1305::new(key.into()))),
-        Box::new(XChaCha(XChaCha20Poly1305::new(key.into()))),
+        Box::new(dryoc::Dryoc(*key)),
+        #[cfg(dryoc_avx2)]
+        Box::new(dryoc::DryocAvx2(*key)),
+        Box::new(others::Composed(*key)),
+        Box::new(others::XSalsa::new(key)),
         #[cfg(feature = "libsodium")]
         Box::new(libsodium::Libsodium::new(*key)),
+        Box::new(others::XChaCha::new(key)),
+        Box::new(others::Orion::new(key)),
+        Box::new(others::Ring::new(key)),
+        #[cfg(feature = "aws-lc-rs")]
+        Box::new(aws_lc::AwsLc::new(key)),
     ]
 }
 
@@ -155,85 +164,4 @@ fn on<T>(kernel: &'static str, call: impl FnOnce() -> T) -> T {
         return call();
     }
     hazmat::on_kernel(kernel, call).expect("the machine has it")
-}
-
-/// From buffer to buffer: its calls in place move the whole message by 16 bytes.
-struct Dryoc([u8; KEY_LEN]);
-
-impl Peer for Dryoc {
-    fn name(&self) -> &'static str {
-        "dryoc"
-    }
-
-    fn in_place(&self) -> bool {
-        false
-    }
-
-    fn seal(&self, nonce: &[u8; NONCE_LEN], source: &[u8], target: &mut [u8]) -> [u8; TAG_LEN] {
-        let mut tag = [0; TAG_LEN];
-        dryoc_box::crypto_secretbox_detached(target, &mut tag, source, nonce, &self.0)
-            .expect("the lengths are right");
-        tag
-    }
-
-    fn open(
-        &self,
-        nonce: &[u8; NONCE_LEN],
-        tag: &[u8; TAG_LEN],
-        source: &[u8],
-        target: &mut [u8],
-    ) -> bool {
-        dryoc_box::crypto_secretbox_open_detached(target, source, tag, nonce, &self.0).is_ok()
-    }
-}
-
-struct XSalsa(XSalsa20Poly1305);
-
-impl Peer for XSalsa {
-    fn name(&self) -> &'static str {
-        "xsalsa20poly1305"
-    }
-
-    fn seal(&self, nonce: &[u8; NONCE_LEN], _: &[u8], target: &mut [u8]) -> [u8; TAG_LEN] {
-        let tag = self.0.encrypt_in_place_detached(nonce.into(), b"", target);
-        tag.expect("the length is right").into()
-    }
-
-    fn open(
-        &self,
-        nonce: &[u8; NONCE_LEN],
-        tag: &[u8; TAG_LEN],
-        _: &[u8],
-        target: &mut [u8],
-    ) -> bool {
-        self.0.decrypt_in_place_detached(nonce.into(), b"", target, tag.into()).is_ok()
-    }
-}
-
-/// Another cipher, with a nonce of the same length: what one would take if the format were free.
-struct XChaCha(XChaCha20Poly1305);
-
-impl Peer for XChaCha {
-    fn name(&self) -> &'static str {
-        "chacha20poly1305"
-    }
-
-    fn is_secretbox(&self) -> bool {
-        false
-    }
-
-    fn seal(&self, nonce: &[u8; NONCE_LEN], _: &[u8], target: &mut [u8]) -> [u8; TAG_LEN] {
-        let tag = self.0.encrypt_inout_detached(nonce.into(), b"", target.into());
-        tag.expect("the length is right").into()
-    }
-
-    fn open(
-        &self,
-        nonce: &[u8; NONCE_LEN],
-        tag: &[u8; TAG_LEN],
-        _: &[u8],
-        target: &mut [u8],
-    ) -> bool {
-        self.0.decrypt_inout_detached(nonce.into(), b"", target.into(), tag.into()).is_ok()
-    }
 }

@@ -2,257 +2,131 @@
 //! whole records with random nonces.
 //!
 //! One process, one thread; at each size the implementations take turns, so that whatever else the
-//! machine does hits all of them. A figure is the median over the rounds. Where an implementation
+//! machine does hits all of them. A figure is the median over nine rounds. Where an implementation
 //! opens in place it is given a fresh copy of the record each time, and the time of the copy,
 //! measured in the same round, is taken off.
 //!
-//! `cargo run --release [--features libsodium] -- [--json FILE]`
+//! `cargo run --release [--features libsodium,aws-lc-rs] -- [--json FILE] [--picture FILE]`
+
+mod measure;
+mod picture;
 
 use std::fs::File;
-use std::hint::black_box;
 use std::io::{self, BufWriter, Write};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
 
-use nodeseal_peers::{KEY_LEN, NONCE_LEN, Peer, Records, TAG_LEN, batches, peers};
+use measure::{Figure, Path, SIZES, measure};
 
-/// Lengths of the records, in bytes.
-const SIZES: [usize; 7] = [64, 256, 1 << 10, 4 << 10, 64 << 10, 1 << 20, 16 << 20];
-/// Lengths of the records in batches.
-const BATCHED: &[usize] = &[64, 256, 1 << 10, 4 << 10];
-/// Records in a batch.
-const BATCH: usize = 32;
-/// Samples of each figure.
-const ROUNDS: usize = 9;
-/// How long one sample takes at least, unless one call is longer.
-const SAMPLE: Duration = Duration::from_millis(10);
-
-#[derive(Clone, Copy, PartialEq)]
-enum Path {
-    Seal,
-    Open,
-    BatchSeal,
-    BatchOpen,
-}
-
-impl Path {
-    const ALL: [Self; 4] = [Self::Seal, Self::Open, Self::BatchSeal, Self::BatchOpen];
-
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Seal => "seal",
-            Self::Open => "open",
-            Self::BatchSeal => "batch-seal",
-            Self::BatchOpen => "batch-open",
-        }
-    }
-
-    const fn opens(self) -> bool {
-        matches!(self, Self::Open | Self::BatchOpen)
-    }
-
-    /// Where the nonce comes from, how many records a call takes, and of which lengths.
-    const fn setting(self) -> (&'static str, usize, &'static [usize]) {
-        match self {
-            Self::Seal | Self::Open => ("given", 1, &SIZES),
-            Self::BatchSeal | Self::BatchOpen => ("random", BATCH, BATCHED),
-        }
-    }
-
-    /// The implementations, each with what it seals and opens.
-    fn cases(self, size: usize) -> Vec<Box<dyn Case>> {
-        let (_, count, _) = self.setting();
-        if count == 1 {
-            let bench = |peer| Box::new(Bench::new(peer, size)) as Box<dyn Case>;
-            peers(&[1; KEY_LEN]).into_iter().map(bench).collect()
-        } else {
-            batches(count, size).into_iter().map(|batch| Box::new(batch) as Box<dyn Case>).collect()
-        }
-    }
-}
-
-/// What one implementation seals and opens again and again.
-trait Case {
-    fn name(&self) -> &'static str;
-    fn kernel(&self) -> Option<&'static str>;
-    fn in_place(&self) -> bool;
-    fn copy(&mut self);
-    fn seal(&mut self);
-    fn open(&mut self) -> bool;
-}
-
-impl Case for Box<dyn Records> {
-    fn name(&self) -> &'static str {
-        (**self).name()
-    }
-
-    fn kernel(&self) -> Option<&'static str> {
-        (**self).kernel()
-    }
-
-    fn in_place(&self) -> bool {
-        (**self).in_place()
-    }
-
-    fn copy(&mut self) {
-        black_box(&mut **self).restore();
-    }
-
-    fn seal(&mut self) {
-        black_box(&mut **self).seal();
-    }
-
-    fn open(&mut self) -> bool {
-        black_box(&mut **self).open()
-    }
-}
-
-/// A record, with a nonce that is given.
-struct Bench {
-    peer: Box<dyn Peer>,
-    nonce: [u8; NONCE_LEN],
-    tag: [u8; TAG_LEN],
-    plain: Vec<u8>,
-    sealed: Vec<u8>,
-    target: Vec<u8>,
-}
-
-impl Bench {
-    fn new(peer: Box<dyn Peer>, size: usize) -> Self {
-        let (nonce, plain) = ([9; NONCE_LEN], vec![7; size]);
-        let mut sealed = plain.clone();
-        let tag = peer.seal(&nonce, &plain, &mut sealed);
-        Self { peer, nonce, tag, target: plain.clone(), plain, sealed }
-    }
-}
-
-impl Case for Bench {
-    fn name(&self) -> &'static str {
-        self.peer.name()
-    }
-
-    fn kernel(&self) -> Option<&'static str> {
-        self.peer.kernel()
-    }
-
-    fn in_place(&self) -> bool {
-        self.peer.in_place()
-    }
-
-    fn copy(&mut self) {
-        self.target.copy_from_slice(black_box(&self.sealed));
-        black_box(&mut self.target);
-    }
-
-    fn seal(&mut self) {
-        let nonce = black_box(&self.nonce);
-        black_box(self.peer.seal(nonce, black_box(&self.plain), &mut self.target));
-        black_box(&mut self.target);
-    }
-
-    fn open(&mut self) -> bool {
-        let (nonce, sealed) = (black_box(&self.nonce), black_box(&self.sealed));
-        let open = self.peer.open(nonce, black_box(&self.tag), sealed, &mut self.target);
-        black_box(&mut self.target);
-        open
-    }
-}
-
-fn call(case: &mut dyn Case, path: Path) {
-    if path.opens() {
-        if case.in_place() {
-            case.copy();
-        }
-        assert!(case.open(), "{} does not open its own record", case.name());
-    } else {
-        case.seal();
-    }
-}
-
-/// How often a call must be repeated to fill a sample.
-fn calibrate(case: &mut dyn Case, path: Path) -> u32 {
-    let mut calls = 1;
-    while calls < 1 << 24 && time(calls, || call(case, path)) < SAMPLE.as_secs_f64() * 1e9 {
-        calls *= 2;
-    }
-    calls
-}
-
-/// One sample: nanoseconds a call.
-fn sample(case: &mut dyn Case, path: Path, calls: u32) -> f64 {
-    let all = time(calls, || call(case, path));
-    let copied = path.opens() && case.in_place();
-    let copies = if copied { time(calls, || case.copy()) } else { 0.0 };
-    (all - copies) / f64::from(calls)
-}
-
-/// Nanoseconds that `calls` calls take.
-fn time(calls: u32, mut call: impl FnMut()) -> f64 {
-    let start = Instant::now();
-    for _ in 0..calls {
-        call();
-    }
-    start.elapsed().as_secs_f64() * 1e9
-}
-
-fn median(mut samples: Vec<f64>) -> f64 {
-    samples.sort_by(f64::total_cmp);
-    samples[samples.len() / 2]
-}
-
-/// The median of every implementation, in their order.
-fn measure(cases: &mut [Box<dyn Case>], path: Path) -> Vec<f64> {
-    let calls: Vec<_> = cases.iter_mut().map(|case| calibrate(&mut **case, path)).collect();
-    let mut samples = vec![Vec::new(); cases.len()];
-    for round in 0..ROUNDS {
-        for turn in 0..cases.len() {
-            let who = (round + turn) % cases.len();
-            samples[who].push(sample(&mut *cases[who], path, calls[who]));
-        }
-    }
-    samples.into_iter().map(median).collect()
-}
-
-/// Where `--json` says, if it does.
-fn json_file() -> io::Result<Option<BufWriter<File>>> {
-    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
-    match &*arguments {
-        [] => Ok(None),
-        [option, file] if option == "--json" => File::create(file).map(BufWriter::new).map(Some),
-        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "usage: [--json FILE]")),
-    }
-}
+/// Who is compared with whom, besides everything with the fastest kernel: on the same instructions.
+const LIKE: [(&str, &str, &str); 2] =
+    [("dryoc", "avx2", "avx2"), ("salsa20+poly1305", "", "portable")];
 
 fn main() -> io::Result<()> {
-    let mut json = json_file()?;
-    println!("ns a record; in brackets, how many times nodeseal's time");
-    print!("{:10} {:>9}", "", "bytes");
-    for peer in peers(&[1; KEY_LEN]) {
-        let kernel = peer.kernel().map_or(String::new(), |kernel| format!(" {kernel}"));
-        print!(" {:>22}", format!("{}{kernel}", peer.name()));
-    }
-    println!();
+    let (json, image) = arguments()?;
+    let json = json.map(File::create).transpose()?.map(BufWriter::new);
+    let mut figures = Vec::new();
     for path in Path::ALL {
-        let (nonce, batch, sizes) = path.setting();
-        for &size in sizes {
-            let mut cases = path.cases(size);
-            let calls = measure(&mut cases, path);
-            let records = u32::try_from(batch).expect("a batch is small");
-            print!("{:10} {size:>9}", path.name());
-            for (case, ns) in cases.iter().zip(&calls) {
-                print!(" {:>13.0} [{:>6.2}]", ns / f64::from(records), ns / calls[0]);
-                let ns = ns / f64::from(records);
-                if let Some(json) = &mut json {
-                    let kernel = case.kernel().map_or("null".into(), |name| format!("{name:?}"));
-                    writeln!(
-                        json,
-                        r#"{{"path": "{}", "impl": "{}", "kernel": {kernel}, "nonce": "{nonce}", "batch": {batch}, "size": {size}, "ns": {ns:.1}}}"#,
-                        path.name(),
-                        case.name(),
-                    )?;
+        for &size in path.setting().2 {
+            eprintln!("{} {size}", path.name());
+            figures.extend(measure(path, size));
+        }
+    }
+    if let Some(mut json) = json {
+        figures.iter().try_for_each(|figure| writeln!(json, "{}", line(figure)))?;
+        json.flush()?;
+    }
+    if let Some(file) = image {
+        let mut image = BufWriter::new(File::create(file)?);
+        image.write_all(picture::svg(&figures).as_bytes())?;
+        image.flush()?;
+    }
+    table(&figures);
+    Ok(())
+}
+
+/// The files for the figures and for the picture, where they are wanted.
+fn arguments() -> io::Result<(Option<PathBuf>, Option<PathBuf>)> {
+    let usage =
+        || io::Error::new(io::ErrorKind::InvalidInput, "usage: [--json FILE] [--picture FILE]");
+    let (mut json, mut image) = (None, None);
+    let mut arguments = std::env::args_os().skip(1);
+    while let Some(option) = arguments.next() {
+        let file = arguments.next().map(PathBuf::from).ok_or_else(usage)?;
+        match option.to_str() {
+            Some("--json") => json = Some(file),
+            Some("--picture") => image = Some(file),
+            _ => return Err(usage()),
+        }
+    }
+    Ok((json, image))
+}
+
+fn line(figure: &Figure) -> String {
+    let (nonce, batch, _) = figure.path.setting();
+    let kernel = figure.kernel.map_or("null".into(), |name| format!("{name:?}"));
+    format!(
+        r#"{{"path": "{}", "impl": "{}", "kernel": {kernel}, "nonce": "{nonce}", "batch": {batch}, "size": {}, "ns": {:.1}}}"#,
+        figure.path.name(),
+        figure.name,
+        figure.size,
+        figure.ns,
+    )
+}
+
+fn label(figure: &Figure) -> String {
+    [figure.name, figure.kernel.unwrap_or_default()].join(" ").trim_end().into()
+}
+
+/// Prints everything in Markdown.
+fn table(figures: &[Figure]) {
+    let sizes = SIZES.map(bytes).join(" | ");
+    println!("ns a record, and how many times nodeseal's time on its fastest kernel\n");
+    println!("| | | {sizes} |\n|---|---|{}", "---|".repeat(SIZES.len()));
+    for path in Path::ALL {
+        let of_path = || figures.iter().filter(move |figure| figure.path == path);
+        let first = of_path().next().map_or(0, |figure| figure.size);
+        for who in of_path().filter(|figure| figure.size == first) {
+            let name = label(who);
+            print!("| {} | {name} |", path.name());
+            for size in SIZES {
+                let mut here = of_path().filter(|figure| figure.size == size);
+                let ours = here.clone().next();
+                let who = here.find(|figure| label(figure) == name);
+                match who.zip(ours) {
+                    Some((who, ours)) => print!(" {:.0} ({:.2}) |", who.ns, who.ns / ours.ns),
+                    None => print!(" |"),
                 }
             }
             println!();
         }
     }
-    json.as_mut().map_or(Ok(()), Write::flush)
+    println!("\nOn the same instructions: how many times the time of nodeseal's kernel\n");
+    println!("| | | {sizes} |\n|---|---|{}", "---|".repeat(SIZES.len()));
+    for path in Path::ALL {
+        for (other, held, kernel) in LIKE {
+            print!("| {} | {other} / nodeseal {kernel} |", path.name());
+            for size in SIZES {
+                let find = |name, kernel| {
+                    let is = |figure: &&Figure| {
+                        (figure.path, figure.name, figure.size) == (path, name, size)
+                            && figure.kernel.unwrap_or_default() == kernel
+                    };
+                    figures.iter().find(is).map(|figure| figure.ns)
+                };
+                match find(other, held).zip(find("nodeseal", kernel)) {
+                    Some((theirs, ours)) => print!(" {:.2} |", theirs / ours),
+                    None => print!(" |"),
+                }
+            }
+            println!();
+        }
+    }
+}
+
+fn bytes(size: usize) -> String {
+    match size {
+        0..1024 => format!("{size} B"),
+        1024..1_048_576 => format!("{} KiB", size >> 10),
+        _ => format!("{} MiB", size >> 20),
+    }
 }

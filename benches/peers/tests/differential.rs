@@ -69,8 +69,10 @@ fn the_others_are_there() {
     let (_, others) = boxes(&[0; KEY_LEN]);
     let names: Vec<_> =
         others.iter().map(|peer| peer.name()).filter(|name| *name != "nodeseal").collect();
+    let avx2: &[&str] = if cfg!(target_arch = "x86_64") { &["dryoc"] } else { &[] };
     let libsodium: &[&str] = if cfg!(feature = "libsodium") { &["libsodium"] } else { &[] };
-    assert_eq!(names, [&["dryoc", "xsalsa20poly1305"], libsodium].concat());
+    let pure: &[&str] = &["salsa20+poly1305", "xsalsa20poly1305"];
+    assert_eq!(names, [&["dryoc"], avx2, pure, libsodium].concat());
 }
 
 #[test]
@@ -90,6 +92,25 @@ fn every_block_edge_up_to_64_kib_agrees() {
                 agree(&array(len as u64), &array(!0 >> 1), &plain[..len]);
             }
         }
+    }
+}
+
+/// Whatever address text and ciphertext begin at.
+#[test]
+fn every_alignment_agrees() {
+    let (ours, _) = boxes(&[0; KEY_LEN]);
+    for len in [1, 63, 64, 200, 480, 1057, 1500, 5000] {
+        let (key, nonce, plain) = (array(len as u64), array(!0 >> 2), noise(3, len));
+        let (mut made, mut memory) = (Vec::new(), vec![0; 64 + len]);
+        for peer in peers(&key).iter().filter(|peer| peer.is_secretbox()) {
+            for offset in 0..64 {
+                let target = &mut memory[offset..offset + len];
+                target.copy_from_slice(&plain);
+                let tag = peer.seal(&nonce, &plain, target);
+                made.push((tag, target.to_vec()));
+            }
+        }
+        assert!(made.windows(2).all(|pair| pair[0] == pair[1]), "{} {len} bytes", ours.name());
     }
 }
 

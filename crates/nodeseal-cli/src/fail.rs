@@ -11,11 +11,16 @@ pub(crate) const DAMAGED: u8 = 4;
 pub(crate) type Result<T> = core::result::Result<T, Failure>;
 
 /// Why a command failed.
+#[derive(Debug)]
 pub(crate) enum Failure {
     Library(nodeseal::Error),
     /// Reading the unlock key, or writing the result.
     Io(PathBuf, io::Error),
     NoSuchSecret(String),
+    /// The store said no.
+    Refused(String),
+    /// The audit file is damaged, cut or gone.
+    Audit(nodeseal::Error),
 }
 
 impl Failure {
@@ -30,7 +35,8 @@ impl Failure {
                 ErrorKind::Damaged => DAMAGED,
                 _ => 1,
             }),
-            Self::Io(..) | Self::NoSuchSecret(_) => ExitCode::FAILURE,
+            Self::Audit(_) => ExitCode::from(DAMAGED),
+            Self::Io(..) | Self::NoSuchSecret(_) | Self::Refused(_) => ExitCode::FAILURE,
         }
     }
 }
@@ -49,6 +55,10 @@ impl fmt::Display for Failure {
             }
             Self::Library(error) => error.fmt(f),
             Self::Io(path, error) => write!(f, "{}: {error}", path.display()),
+            Self::Refused(why) => f.write_str(why),
+            Self::Audit(error) => {
+                write!(f, "the audit file: {error} (`audit restart` puts it aside)")
+            }
             Self::NoSuchSecret(name) => write!(f, "there is no secret named {name:?}"),
         }
     }

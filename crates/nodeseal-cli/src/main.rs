@@ -5,6 +5,7 @@
 //! standard input, never from an argument or the environment.
 
 mod args;
+mod cluster;
 mod fail;
 mod keys;
 mod stdio;
@@ -20,6 +21,12 @@ fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Swarm(command) => swarm::run(command),
         Command::Keys(command) => keys::run(&command),
+        Command::Init(command) => cluster::init(&command),
+        Command::Secret(command) => cluster::secret(command),
+        Command::Service(command) => cluster::service(command),
+        Command::Task(command) => cluster::task(command),
+        Command::Deliver(command) => cluster::deliver(&command),
+        Command::Audit(command) => cluster::audit(&command),
     };
     match done {
         Ok(code) => code,

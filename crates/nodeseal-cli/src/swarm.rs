@@ -1,4 +1,6 @@
 mod attest;
+mod change;
+mod copy;
 mod doctor;
 mod inspect;
 
@@ -6,8 +8,9 @@ use core::fmt::Write as _;
 use std::collections::BTreeMap;
 use std::process::ExitCode;
 
-use nodeseal::UnlockKey;
+use change::What;
 use nodeseal::swarm::{self, Secret, Timestamp};
+use nodeseal::{Rekey, UnlockKey};
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -25,6 +28,19 @@ pub(crate) fn run(command: Swarm) -> Result<ExitCode> {
         Swarm::Clean { state, remove, dry_run: _ } => doctor::clean(&state, remove),
         Swarm::Attest { state, attestation } => attest::attest(&state, &attestation),
         Swarm::Verify { state, attestation, json } => attest::verify(&state, &attestation, json),
+        Swarm::Salvage { state, to, dry_run } => copy::salvage(&state, &to, dry_run),
+        Swarm::Redact { state, to } => copy::redact(&state, &to),
+        Swarm::Export { state, to, dry_run } => copy::export(&state, &to, dry_run),
+        Swarm::Import { from, state } => copy::import(&from, &state),
+        Swarm::RotateUnlockKey { of, new, keep_dek } => {
+            let rekey = if keep_dek { Rekey::KeepDek } else { Rekey::NewDek };
+            change::run(&of, What::RotateUnlockKey(rekey), Some(&new))
+        }
+        Swarm::RotateDek { of } => change::run(&of, What::RotateDek, None),
+        Swarm::Lock { of, new } => change::run(&of, What::Lock, Some(&new)),
+        Swarm::AutolockOff { of } => change::run(&of, What::AutolockOff, None),
+        Swarm::FinishRotation { of } => change::run(&of, What::FinishRotation, None),
+        Swarm::ForceNewCluster { of } => change::run(&of, What::ForceNewCluster, None),
     }
 }
 

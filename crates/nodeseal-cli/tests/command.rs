@@ -171,3 +171,71 @@ fn keys_inspect_tells_a_key_files_public_facts() {
 fn rewrite(path: &Path, bytes: &[u8]) {
     fs::write(path, bytes).unwrap();
 }
+
+#[test]
+fn a_change_is_planned_made_or_refused() {
+    let capture = Capture::unpack("1-autolocked");
+    let (dir, key) = (state_dir(&capture), key_text(&capture));
+    let keys = tempfile::tempdir().unwrap();
+    let new = keys.path().join("new");
+    let to = new.to_str().unwrap();
+    let files = || {
+        let parts = ["certificates", "raft/wal-v3-encrypted", "raft/snap-v3-encrypted"];
+        let all = parts.iter().flat_map(|part| fs::read_dir(capture.dir().join(part)).unwrap());
+        let all = all.map(|entry| entry.unwrap().path());
+        all.map(|path| (fs::read(&path).unwrap(), path)).collect::<Vec<_>>()
+    };
+    let before = files();
+    let rotate = ["rotate-unlock-key", "--new-unlock-key-file", to];
+
+    let planned = swarm(&capture, &[&rotate[..], &["--dry-run"]].concat());
+    assert_eq!(code(&planned), 0);
+    assert!(String::from_utf8(planned.stdout).unwrap().contains("nothing was changed"));
+    assert!(!new.exists());
+    for (args, expected) in [
+        (&["lock", "--new-unlock-key-file", to][..], 1),
+        (&["force-new-cluster"], 1),
+        (&["rotate-unlock-key"], 2),
+        (&["rotate-unlock-key", "--new-unlock-key-stdout", "--new-unlock-key-file", to], 2),
+        (&["rotate-dek", "--new-unlock-key-stdout"], 2),
+    ] {
+        let refused = swarm(&capture, args);
+        assert_eq!(code(&refused), expected, "{args:?}");
+        assert!(refused.stdout.is_empty() && !new.exists());
+    }
+    let wrong = UnlockKey::generate().unwrap().to_text();
+    let args = ["swarm", "rotate-dek", "--state-dir", &dir, "--unlock-key-file", "-"];
+    assert_eq!(code(&run(&args, wrong.as_bytes())), 3);
+    // A key file that is there is not overwritten.
+    rewrite(&new, b"precious");
+    assert_eq!(code(&swarm(&capture, &rotate)), 1);
+    assert_eq!(fs::read(&new).unwrap(), b"precious");
+    fs::remove_file(&new).unwrap();
+    assert!(files() == before, "nothing was changed");
+
+    let done = swarm(&capture, &rotate);
+    assert_eq!(code(&done), 0);
+    let told = [done.stdout, done.stderr].concat();
+    let text = fs::read_to_string(&new).unwrap();
+    assert!(!String::from_utf8(told).unwrap().contains(text.trim()));
+    let secrets = ["swarm", "secrets", "--state-dir", &dir, "--json", "--unlock-key-file"];
+    assert_eq!(code(&run(&[&secrets[..], &["-"]].concat(), key.as_bytes())), 3);
+    let listed = json(&run(&[&secrets[..], &[to]].concat(), b""));
+    assert_eq!(listed.as_array().unwrap().len(), 3);
+
+    // On standard output there is the key and nothing else.
+    let args = ["swarm", "rotate-unlock-key", "--new-unlock-key-stdout", "--state-dir", &dir];
+    let done = run(&[&args[..], &["--unlock-key-file", to]].concat(), b"");
+    assert_eq!(code(&done), 0);
+    let key = String::from_utf8(done.stdout).unwrap();
+    assert!(UnlockKey::from_text(key.trim_end()).is_ok());
+    json(&run(&[&secrets[..], &["-"]].concat(), key.as_bytes()));
+
+    // A key of the user's own.
+    let own = UnlockKey::generate().unwrap().to_text();
+    rewrite(&new, own.as_bytes());
+    let args = ["swarm", "rotate-unlock-key", "--to-unlock-key-file", to, "--state-dir", &dir];
+    let done = run(&[&args[..], &["--unlock-key-file", "-"]].concat(), key.as_bytes());
+    assert_eq!(code(&done), 0);
+    json(&run(&[&secrets[..], &[to]].concat(), b""));
+}

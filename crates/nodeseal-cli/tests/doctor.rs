@@ -1,4 +1,4 @@
-//! Doctor, attestation and clean-up as their users call them.
+//! Doctor, attestation, clean-up and the commands that make another folder, as their users call them.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
 
@@ -13,8 +13,9 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 
 use capture::Capture;
+use nodeseal::swarm::State;
 use segment::only;
-use support::{code, json, swarm, text};
+use support::{code, json, key_text, run, swarm, text};
 
 #[test]
 fn a_doctor_tells_the_verdict_and_ends_with_it() {
@@ -72,4 +73,52 @@ fn leftovers_are_shown_before_they_are_removed() {
     let removed = swarm(&capture, &["clean", "--remove"]);
     assert_eq!(code(&removed), 0, "{}", text(&removed.stderr));
     assert!(text(&removed.stdout).contains("remove") && !stale.exists());
+}
+
+#[test]
+fn what_is_lost_is_told_and_the_rest_is_salvaged() {
+    let capture = Capture::unpack("1-autolocked");
+    let to = capture.dir().parent().unwrap().join("saved");
+    let path = to.to_str().unwrap();
+    let whole = swarm(&capture, &["salvage", "--to", path, "--dry-run"]);
+    assert_eq!(code(&whole), 0, "{}", text(&whole.stderr));
+    assert!(text(&whole.stdout).contains("would save") && !to.exists());
+
+    let wal = only(&capture.dir());
+    let frames = segment::frames(&wal);
+    let entry = frames.iter().find(|f| f.kind == segment::ENTRY && f.index() == 14).unwrap();
+    segment::flip(&wal, entry.range.start + 60);
+    let part = swarm(&capture, &["salvage", "--to", path]);
+    assert_eq!(code(&part), 4, "{}", text(&part.stderr));
+    assert!(text(&part.stdout).contains("lost: entry 14"), "{}", text(&part.stdout));
+    let state = State::read(&to, capture.key().as_ref()).unwrap();
+    assert!(state.is_complete(), "{:?}", state.findings);
+    assert_eq!(state.objects.secrets.len(), 2);
+    let again = swarm(&capture, &["salvage", "--to", path]);
+    assert_eq!(code(&again), 1, "it exists");
+    assert_eq!(code(&swarm(&capture, &["export", "--to", &format!("{path}-2")])), 4);
+}
+
+#[test]
+fn a_copy_is_redacted_and_a_folder_goes_there_and_back() {
+    let capture = Capture::unpack("2-snapshots");
+    let beside = |name: &str| capture.dir().parent().unwrap().join(name);
+    let (redacted, native, back) = (beside("redacted"), beside("native"), beside("back"));
+    let done = swarm(&capture, &["redact", "--to", redacted.to_str().unwrap()]);
+    assert_eq!(code(&done), 0, "{}", text(&done.stderr));
+    assert_eq!(State::read(&redacted, None).unwrap().objects.secrets.len(), 58);
+
+    let native = native.to_str().unwrap();
+    let shown = swarm(&capture, &["export", "--to", native, "--dry-run"]);
+    assert!(code(&shown) == 0 && !beside("native").exists());
+    let done = swarm(&capture, &["export", "--to", native]);
+    assert_eq!(code(&done), 0, "{}", text(&done.stderr));
+    let back_to = ["swarm", "import", "--from", native, "--state-dir", back.to_str().unwrap()];
+    let locked = run(&back_to, b"");
+    assert_eq!(code(&locked), 3, "{}", text(&locked.stderr));
+    let args = [&back_to[..], &["--unlock-key-file", "-"]].concat();
+    let done = run(&args, key_text(&capture).as_bytes());
+    assert_eq!(code(&done), 0, "{}", text(&done.stderr));
+    let state = State::read(&back, capture.key().as_ref()).unwrap();
+    assert!(state.is_complete() && state.objects.secrets.len() == 58);
 }

@@ -29,6 +29,7 @@ fn main() -> io::Result<()> {
     native(&mut seeds);
     sealed(&mut seeds);
     stores(&mut seeds);
+    cluster(&mut seeds);
     swarm_made(&mut seeds);
     captures(&mut seeds)?;
     seeds.write(&Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus"))
@@ -95,6 +96,24 @@ fn native(seeds: &mut Seeds) {
     let mut set = fixed::key_set(1);
     set[2] = Field::rotation(2, 9, 0x81, 0x42);
     seeds.add("key_set", "unlocking", with_mode(0xff, &Field::encode(&set)));
+}
+
+fn cluster(seeds: &mut Seeds) {
+    let commands = nodeseal_fuzz::cluster::commands();
+    let framed = |command: &Vec<u8>| [&(command.len() as u16).to_le_bytes(), &command[..]].concat();
+    for count in [1, 3, 8, 16, commands.len()] {
+        let history: Vec<u8> = commands[..count].iter().flat_map(framed).collect();
+        seeds.add("cluster_command", format!("first-{count}"), history);
+        seeds.add("cluster_state", format!("after-{count}"), nodeseal_fuzz::cluster::state(count));
+    }
+    let assignment = nodeseal_fuzz::cluster::assignment();
+    for mode in 0..3 {
+        let name = ["plain", "to-be-sealed", "not-sealed"][usize::from(mode)];
+        seeds.add("assignment", name, with_mode(mode, &assignment));
+    }
+    let mut event = vec![1, 5, 1, 9, 2, b'm', b'e', 7, 1, 2, b's', b'1', 1, 3, 0];
+    event.extend_from_slice(&[1, 2, b't', b'1', 1, 2, b'w', b'1', 1, 1, b'x']);
+    seeds.add("assignment", "event", with_mode(3, &event));
 }
 
 fn sealed(seeds: &mut Seeds) {

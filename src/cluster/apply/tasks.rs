@@ -53,7 +53,15 @@ impl Step<'_> {
             (Some(has), _) => Some(has),
             (None, given) => given,
         };
-        // Where it has its secrets already, or needs them no more, nothing is decided.
+        let index = self.index;
+        // Where it has its secrets already, and keeps them, nothing is decided.
+        if task.node.is_some() && task.state.needs_secrets() && state.needs_secrets() {
+            if let Some(task) = self.state.task_mut(id) {
+                task.state = state;
+                task.index = index;
+            }
+            return Ok(());
+        }
         let comes = task.node.is_none() || !task.state.needs_secrets();
         if comes && !state.has_ended() {
             let service = self.service(&task.service)?;
@@ -70,7 +78,6 @@ impl Step<'_> {
             (None, Some(node)) => self.state.join(node, id),
             (has, _) => has.clone(),
         };
-        let index = self.index;
         if let Some(task) = self.state.task_mut(id) {
             task.node = joined;
             task.state = state;

@@ -145,6 +145,17 @@ fn what_went_and_came_again_is_sent() {
     assert_eq!(sent, ["+s1:1", "+t2 a=s1:1", "-t1"]);
 }
 
+/// The first node is told that its task went, and nothing of the other one.
+#[test]
+fn a_tasks_id_that_is_used_again_elsewhere_is_another_task() {
+    let mut bench = two_secrets();
+    bench.run("t1", "v1", "w1");
+    let (_, sequence) = bench.sent("w1", None);
+    bench.ok(Request::RemoveTask { task: task("t1") });
+    bench.run("t1", "v2", "w2");
+    assert_eq!(bench.sent("w1", Some(sequence)).0, ["-t1", "-s1:1"]);
+}
+
 /// A task keeps what it was granted, whatever becomes of its service.
 #[test]
 fn a_running_task_keeps_its_grants() {

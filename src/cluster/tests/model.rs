@@ -536,9 +536,11 @@ impl Run {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(
-        std::env::var("NODESEAL_MODEL_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(96)
-    ))]
+    #![proptest_config(ProptestConfig {
+        cases: std::env::var("NODESEAL_MODEL_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(96),
+        max_shrink_iters: 5000,
+        ..ProptestConfig::default()
+    })]
 
     /// The set of (node, payload) ever handed out is what grants and policies allowed at the time;
     /// who is woken, and what is refused, is what the plain rules say; a restart changes nothing.

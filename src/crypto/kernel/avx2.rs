@@ -1,11 +1,11 @@
 //! The kernel for processors with AVX2.
-//!
-//! The authenticator runs on the integer units.
 
 mod lanes;
+mod poly;
 mod rows;
 
 use self::lanes::EIGHT;
+use super::many::ABREAST;
 use super::poly64::{Poly64, equal};
 use super::words::{Blocks, xor};
 use crate::crypto::TAG_LEN;
@@ -16,27 +16,35 @@ pub(super) use self::lanes::{at, stream};
 const SHORT: usize = 4 * 64 - 32;
 /// The same with six blocks.
 const MEDIUM: usize = 6 * 64 - 32;
-/// What the first eight blocks are for, in bytes.
-const NEAR: usize = 8 * 64 - 32;
-/// The integer units authenticate at every length.
-pub(super) const WIDE: usize = usize::MAX;
+/// The first blocks of longer messages: one on the integer units, and eight by lanes.
+const NINE: usize = 1 + EIGHT;
+/// What they are for, in bytes.
+const NEAR: usize = NINE * 64 - 32;
+/// From which length on the powers of `r` are worth their price, in bytes.
+const WIDE: usize = 384;
 /// How much is encrypted before it is authenticated, in bytes: stays in the first cache.
-const PIECE: usize = 8 << 10;
+const PIECE: usize = 16 << 10;
 
 /// Seals `data` under a subkey.
 #[target_feature(enable = "avx2")]
 pub(super) fn seal(key: &[u8; 32], suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN] {
     let mut blocks = Blocks::new();
     let mut poly = begin(key, suffix, data.len(), &mut blocks);
-    let (near, far) = data.split_at_mut(data.len().min(NEAR));
-    xor(near, stream_of(&blocks));
-    poly.update(near);
-    let mut counter = EIGHT as u64;
-    for piece in far.chunks_mut(PIECE) {
-        stream(key, suffix, counter, piece);
-        poly.update(piece);
-        counter += (PIECE / 64) as u64;
+    let len = data.len();
+    let (mut taken, mut done, mut counter) = (0, len.min(NEAR), NINE as u64);
+    xor(data, stream_of(&blocks));
+    loop {
+        let next = len.min(done + PIECE);
+        stream(key, suffix, counter, &mut data[done..next]);
+        (done, counter) = (next, counter + (PIECE / 64) as u64);
+        if done == len {
+            break;
+        }
+        let whole = done & !63;
+        update(&mut poly, &data[taken..whole]);
+        taken = whole;
     }
+    update(&mut poly, &data[taken..]);
     poly.finish()
 }
 
@@ -45,34 +53,58 @@ pub(super) fn seal(key: &[u8; 32], suffix: &[u8; 8], data: &mut [u8]) -> [u8; TA
 pub(super) fn open(key: &[u8; 32], suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: &mut [u8]) -> bool {
     let mut blocks = Blocks::new();
     let mut poly = begin(key, suffix, data.len(), &mut blocks);
-    poly.update(data);
+    update(&mut poly, data);
     let right = equal(tag, poly.finish());
     if right {
-        let (near, far) = data.split_at_mut(data.len().min(NEAR));
-        xor(near, stream_of(&blocks));
-        stream(key, suffix, EIGHT as u64, far);
+        xor(data, stream_of(&blocks));
+        let near = data.len().min(NEAR);
+        stream(key, suffix, NINE as u64, &mut data[near..]);
     }
     right
 }
 
 /// The tag of `data` under a one-time key.
+#[cfg(test)]
 #[target_feature(enable = "avx2")]
 pub(super) fn mac(key: &[u8; 32], data: &[u8]) -> [u8; TAG_LEN] {
     let mut poly = Poly64::from_key(key);
-    poly.update(data);
+    update(&mut poly, data);
     poly.finish()
 }
 
-/// Makes as many blocks as `len` bytes take, at most eight; gives the authenticator.
+/// The tags of texts, each under the one-time key that its block begins with.
+#[target_feature(enable = "avx2")]
+pub(super) fn macs(
+    keys: &[[u8; 64]; ABREAST],
+    texts: &[&[u8]],
+    tags: &mut [[u8; TAG_LEN]; ABREAST],
+) {
+    for ((tag, key), text) in tags.iter_mut().zip(keys).zip(texts) {
+        let mut poly = key.first_chunk().map_or_else(|| Poly64::new(0, 0), Poly64::from_key);
+        update(&mut poly, text);
+        *tag = poly.finish();
+    }
+}
+
+/// Takes in `data`; unless it is the last call, a multiple of 16 bytes.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn begin(key: &[u8; 32], suffix: &[u8; 8], len: usize, blocks: &mut Blocks<EIGHT>) -> Poly64 {
+fn update(poly: &mut Poly64, data: &[u8]) {
+    let rest = if data.len() >= WIDE { poly::update(poly, data) } else { data };
+    poly.update(rest);
+}
+
+/// Makes as many blocks as `len` bytes take, at most nine; gives the authenticator.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn begin(key: &[u8; 32], suffix: &[u8; 8], len: usize, blocks: &mut Blocks<NINE>) -> Poly64 {
     if len <= SHORT {
         rows::blocks::<2>(key, suffix, &mut blocks.0);
     } else if len <= MEDIUM {
         rows::blocks::<3>(key, suffix, &mut blocks.0);
     } else {
-        lanes::eight(key, suffix, 0, &mut blocks.0);
+        let [zero, next @ ..] = &mut blocks.0;
+        lanes::first(key, suffix, zero, next);
     }
     let [first, ..] = &blocks.0;
     first.first_chunk().map_or_else(|| Poly64::new(0, 0), Poly64::from_key)
@@ -80,6 +112,6 @@ fn begin(key: &[u8; 32], suffix: &[u8; 8], len: usize, blocks: &mut Blocks<EIGHT
 
 /// The stream from its 33rd byte on.
 #[inline(always)]
-fn stream_of(blocks: &Blocks<EIGHT>) -> &[u8] {
+fn stream_of(blocks: &Blocks<NINE>) -> &[u8] {
     blocks.0.as_flattened().get(32..).unwrap_or_default()
 }

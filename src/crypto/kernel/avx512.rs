@@ -1,14 +1,18 @@
 //! The kernel for processors with AVX-512 (F, BW, VL) and its 52-bit multiplier (IFMA).
 
+mod abreast;
+mod fours;
 mod lanes;
+mod pairs;
 mod poly;
 mod rows;
 
 use core::arch::x86_64::*;
 
-use self::poly::Powers;
+use self::lanes::Waiting;
+use self::poly::{Powers, Sums};
 use self::rows::Key;
-use super::many::LANES;
+use super::many::ABREAST;
 use super::memory::{load_part, load512, store_part, store512};
 use super::poly64::{Poly64, equal};
 use super::words::{Blocks, xor};
@@ -16,16 +20,21 @@ use crate::crypto::TAG_LEN;
 
 pub(super) use self::lanes::{at, stream};
 
-/// Up to which length a message is encrypted with four blocks of diagonals, in bytes.
-const SHORT: usize = 4 * 64 - 32;
-/// The same with eight blocks.
-pub(super) const MEDIUM: usize = 8 * 64 - 32;
-/// One more than `SHORT`.
-const BEYOND_SHORT: usize = SHORT + 1;
+/// Up to which length a message is encrypted with two blocks of diagonals, in bytes.
+const TWO: usize = room(2);
+const BEYOND_TWO: usize = TWO + 1;
+/// The same with four.
+const FOUR: usize = room(4);
+const BEYOND_FOUR: usize = FOUR + 1;
+/// The same with six.
+const SIX: usize = room(6);
+/// The same with eight.
+pub(super) const MEDIUM: usize = room(8);
+const BEYOND_MEDIUM: usize = MEDIUM + 1;
 /// From which length on the powers of `r` are worth their price, in bytes.
-pub(super) const WIDE: usize = MEDIUM + 1;
+const WIDE: usize = BEYOND_MEDIUM;
 /// How much is encrypted before it is authenticated, in bytes: stays in the first cache.
-const PIECE: usize = 16 << 10;
+pub(super) const PIECE: usize = 8 << 10;
 
 /// Derives `HSalsa20(key, input)`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
@@ -37,8 +46,7 @@ pub(super) fn derive(key: &[u8; 32], input: &[u8; 16], out: &mut [u8; 32]) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
 pub(super) fn seal(key: &[u8; 32], suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN] {
     match data.len() {
-        ..=SHORT => seal_rows::<1>(&Key::load(key), suffix, data),
-        BEYOND_SHORT..=MEDIUM => seal_rows::<2>(&Key::load(key), suffix, data),
+        ..=MEDIUM => seal_short(&Key::load(key), suffix, data),
         _ => seal_long(key, suffix, data),
     }
 }
@@ -53,8 +61,7 @@ pub(super) fn derive_seal(
 ) -> [u8; TAG_LEN] {
     let key = Key::load(key).derive(prefix);
     match data.len() {
-        ..=SHORT => seal_rows::<1>(&key, suffix, data),
-        BEYOND_SHORT..=MEDIUM => seal_rows::<2>(&key, suffix, data),
+        ..=MEDIUM => seal_short(&key, suffix, data),
         _ => {
             let mut bytes = Blocks::<1, 32>::new();
             key.store(&mut bytes.0[0]);
@@ -67,8 +74,7 @@ pub(super) fn derive_seal(
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
 pub(super) fn open(key: &[u8; 32], suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: &mut [u8]) -> bool {
     match data.len() {
-        ..=SHORT => open_rows::<1>(&Key::load(key), suffix, tag, data),
-        BEYOND_SHORT..=MEDIUM => open_rows::<2>(&Key::load(key), suffix, tag, data),
+        ..=MEDIUM => open_short(&Key::load(key), suffix, tag, data),
         _ => open_long(key, suffix, tag, data),
     }
 }
@@ -84,8 +90,7 @@ pub(super) fn derive_open(
 ) -> bool {
     let key = Key::load(key).derive(prefix);
     match data.len() {
-        ..=SHORT => open_rows::<1>(&key, suffix, tag, data),
-        BEYOND_SHORT..=MEDIUM => open_rows::<2>(&key, suffix, tag, data),
+        ..=MEDIUM => open_short(&key, suffix, tag, data),
         _ => {
             let mut bytes = Blocks::<1, 32>::new();
             key.store(&mut bytes.0[0]);
@@ -94,32 +99,88 @@ pub(super) fn derive_open(
     }
 }
 
+/// For how many bytes `blocks` blocks are enough: the first half of the first is the authenticator's.
+const fn room(blocks: usize) -> usize {
+    blocks * 64 - 32
+}
+
+/// The tags of at most eight texts, each under the one-time key that its block begins with.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+pub(super) fn macs(
+    keys: &[[u8; 64]; ABREAST],
+    texts: &[&[u8]],
+    tags: &mut [[u8; TAG_LEN]; ABREAST],
+) {
+    let common = texts.iter().map(|text| text.len()).min().unwrap_or(0) & !63;
+    let (mut done, mut out) = (0, abreast::Out::new());
+    if let [first, _, _, ..] = texts
+        && (1..WIDE).contains(&common)
+    {
+        // Lanes that would be idle repeat the first text.
+        let mut lanes = [*first; ABREAST];
+        for (lane, text) in lanes.iter_mut().zip(texts) {
+            *lane = text;
+        }
+        abreast::update(keys, &lanes, common, &mut out);
+        done = common;
+    }
+    for (lane, ((tag, key), text)) in tags.iter_mut().zip(keys).zip(texts).enumerate() {
+        let rest = &text[done..];
+        if done > 0 && rest.is_empty() {
+            *tag = abreast::tag(&out, lane);
+        } else {
+            let (mut state, _) = split(key);
+            state.h = abreast::sum(&out, lane);
+            *tag = authenticate(state, rest);
+        }
+    }
+}
+
 /// The tag of `data` under a one-time key.
+#[cfg(test)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
 pub(super) fn mac(key: &[u8; 32], data: &[u8]) -> [u8; TAG_LEN] {
     authenticate(Poly64::from_key(key), data)
 }
 
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-fn seal_rows<const N: usize>(key: &Key, suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN] {
-    let blocks = rows::blocks::<N>(key.start(suffix));
-    xor_rows(&blocks, data);
-    authenticate_short(authenticator(&blocks), data)
+/// Calls a function with as many blocks of diagonals as `data` takes.
+macro_rules! with_rows {
+    ($call:ident($key:ident, $suffix:ident, $($argument:expr),*), $len:expr) => {{
+        let start = $key.start($suffix);
+        match $len {
+            ..=TWO => $call(pairs::blocks::<1>(start).as_flattened(), $($argument),*),
+            BEYOND_TWO..=FOUR => $call(pairs::blocks::<2>(start).as_flattened(), $($argument),*),
+            BEYOND_FOUR..=SIX => $call(pairs::blocks::<3>(start).as_flattened(), $($argument),*),
+            _ => $call(fours::blocks::<2>(start).as_flattened(), $($argument),*),
+        }
+    }};
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-fn open_rows<const N: usize>(
-    key: &Key,
-    suffix: &[u8; 8],
-    tag: &[u8; TAG_LEN],
-    data: &mut [u8],
-) -> bool {
-    let blocks = rows::blocks::<N>(key.start(suffix));
-    let right = equal(tag, authenticate_short(authenticator(&blocks), data));
+fn seal_short(key: &Key, suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN] {
+    with_rows!(seal_with(key, suffix, data), data.len())
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+fn seal_with(blocks: &[__m512i], data: &mut [u8]) -> [u8; TAG_LEN] {
+    xor_from_half(blocks, data);
+    authenticate_short(authenticator(blocks), data)
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+fn open_short(key: &Key, suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: &mut [u8]) -> bool {
+    with_rows!(open_with(key, suffix, tag, data), data.len())
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+fn open_with(blocks: &[__m512i], tag: &[u8; TAG_LEN], data: &mut [u8]) -> bool {
+    let right = equal(tag, authenticate_short(authenticator(blocks), data));
     if right {
-        xor_rows(&blocks, data);
+        xor_from_half(blocks, data);
     }
     right
 }
@@ -127,32 +188,39 @@ fn open_rows<const N: usize>(
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
 fn seal_long(key: &[u8; 32], suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN] {
-    let mut first = Blocks::<1>::new();
-    let mut blocks = Blocks::new();
-    lanes::first(key, suffix, &mut first.0[0], &mut blocks.0);
-    let (mut poly, stream) = split(&first.0[0]);
-    let powers = Powers::new(poly.r);
-    let (head, body) = data.split_at_mut(32);
-    xor(head, stream);
-    let (near, _) = body.split_at_mut(body.len().min(64 * LANES));
-    xor(near, blocks.0.as_flattened());
-    drop(blocks);
-    // What was encrypted is authenticated up to a whole number of eight blocks.
-    let (mut done, mut counter, len) = (32 + near.len(), 17, data.len());
-    let mut taken = 0;
-    loop {
-        let whole = if done == len { len } else { done & !127 };
-        let rest = powers.update(&mut poly, &data[taken..whole]);
-        if done == len {
-            poly.update(rest);
-            break;
-        }
-        taken = whole;
-        let next = len.min(done + PIECE);
-        lanes::stream(key, suffix, counter, &mut data[done..next]);
-        counter += (PIECE / 64) as u64;
-        done = next;
+    let (mut first, mut waiting) = (Blocks::<1>::new(), Waiting::new());
+    lanes::first(key, suffix, &mut first.0[0], &mut waiting);
+    let (poly, head) = split(&first.0[0]);
+    xor(data, head);
+    if data.len() <= PIECE {
+        encrypt_rest(key, suffix, &mut waiting, data);
+        authenticate(poly, data)
+    } else {
+        seal_pieces(key, suffix, &mut waiting, poly, data)
     }
+}
+
+/// Encrypts `data` from its 33rd byte on, and authenticates each piece as soon as it is encrypted.
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+fn seal_pieces(
+    key: &[u8; 32],
+    suffix: &[u8; 8],
+    waiting: &mut Waiting,
+    mut poly: Poly64,
+    data: &mut [u8],
+) -> [u8; TAG_LEN] {
+    let powers = Powers::new(poly.r);
+    let (mut sums, mut taken) = (Sums::none(), 0);
+    lanes::apply(key, suffix, 1, waiting, data, 32, |data, done| {
+        if let Some(piece) = data[taken..done].first_chunk::<PIECE>() {
+            sums.update(&powers, piece);
+            taken += PIECE;
+        }
+    });
+    let rest = sums.update(&powers, &data[taken..]);
+    sums.finish(&powers, &mut poly);
+    poly.update(rest);
     powers.wipe();
     poly.finish()
 }
@@ -160,19 +228,22 @@ fn seal_long(key: &[u8; 32], suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN]
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
 fn open_long(key: &[u8; 32], suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: &mut [u8]) -> bool {
-    let mut first = Blocks::<1>::new();
-    let mut blocks = Blocks::new();
-    lanes::first(key, suffix, &mut first.0[0], &mut blocks.0);
-    let (poly, stream) = split(&first.0[0]);
+    let (mut first, mut waiting) = (Blocks::<1>::new(), Waiting::new());
+    lanes::first(key, suffix, &mut first.0[0], &mut waiting);
+    let (poly, head) = split(&first.0[0]);
     let right = equal(tag, authenticate(poly, data));
     if right {
-        let (head, body) = data.split_at_mut(32);
-        xor(head, stream);
-        let (near, far) = body.split_at_mut(body.len().min(64 * LANES));
-        xor(near, blocks.0.as_flattened());
-        lanes::stream(key, suffix, 17, far);
+        xor(data, head);
+        encrypt_rest(key, suffix, &mut waiting, data);
     }
     right
+}
+
+/// Encrypts, or decrypts, `data` from its 33rd byte on.
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+fn encrypt_rest(key: &[u8; 32], suffix: &[u8; 8], waiting: &mut Waiting, data: &mut [u8]) {
+    lanes::apply(key, suffix, 1, waiting, data, 32, |_, _| {});
 }
 
 #[inline(always)]
@@ -181,13 +252,17 @@ fn authenticate_short(mut poly: Poly64, data: &[u8]) -> [u8; TAG_LEN] {
     poly.finish()
 }
 
-#[inline]
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
 fn authenticate(mut poly: Poly64, data: &[u8]) -> [u8; TAG_LEN] {
     let mut rest = data;
-    if data.len() >= WIDE {
+    if data.len() >= WIDE
+        && let Some((first, more)) = data.split_first_chunk()
+    {
         let powers = Powers::new(poly.r);
-        rest = powers.update(&mut poly, rest);
+        let mut sums = Sums::after(&poly, first);
+        rest = sums.update(&powers, more);
+        sums.finish(&powers, &mut poly);
         powers.wipe();
     }
     poly.update(rest);
@@ -206,8 +281,11 @@ fn split(first: &[u8; 64]) -> (Poly64, &[u8; 32]) {
 /// As [`split`], out of a register.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-fn authenticator<const N: usize>(blocks: &[[__m512i; 4]; N]) -> Poly64 {
-    let first = blocks[0][0];
+fn authenticator(blocks: &[__m512i]) -> Poly64 {
+    let first = match blocks {
+        [first, ..] => *first,
+        [] => _mm512_setzero_si512(),
+    };
     Poly64::new(
         integer(_mm512_castsi512_si128(first)),
         integer(_mm512_extracti32x4_epi32::<1>(first)),
@@ -222,16 +300,15 @@ fn integer(x: __m128i) -> u128 {
     u128::from(low) | u128::from(high) << 64
 }
 
-/// XORs the stream from the 33rd byte on into `data`.
+/// XORs the stream from its 33rd byte on into `data`.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-fn xor_rows<const N: usize>(blocks: &[[__m512i; 4]; N], data: &mut [u8]) {
+fn xor_from_half(blocks: &[__m512i], data: &mut [u8]) {
     let mut rest = data;
-    for i in 0..4 * N {
-        let block = blocks[i / 4][i % 4];
-        let next = if i + 1 < 4 * N { blocks[(i + 1) / 4][(i + 1) % 4] } else { block };
+    for (i, block) in blocks.iter().enumerate() {
         // The second half of this block, the first of the next.
-        let stream = _mm512_shuffle_i64x2::<0b01_00_11_10>(block, next);
+        let next = blocks.get(i + 1).unwrap_or(block);
+        let stream = _mm512_shuffle_i64x2::<0b01_00_11_10>(*block, *next);
         let (chunk, more) = rest.split_at_mut(rest.len().min(64));
         match chunk.as_chunks_mut::<64>() {
             ([chunk], _) => store512(chunk, _mm512_xor_si512(load512(chunk), stream)),

@@ -1,34 +1,33 @@
 //! Many messages under one subkey: the lanes hold blocks of different messages.
 //!
-//! A message of `n` bytes takes block 0, whose first half is its authenticator's key, and the blocks
-//! after it. Runs of blocks that fill all lanes are left to the path of one message; block 0 and what
-//! remains share their lanes with other messages, in the order of the messages. So between two passes
-//! only one message is unfinished: all that is kept of it is the authenticator's key, and whether its
-//! tag is right.
+//! Messages come in groups of as many as there are lanes. A message of `n` bytes takes block 0, whose
+//! first half is its authenticator's key, and the blocks after it. Runs of blocks that fill all lanes
+//! are left to the path of one message; the others share their lanes: first all blocks 0, and then what
+//! remains of each message, in their order. After the first pass all messages can be authenticated, which
+//! is done to eight of them at once.
 
-use super::poly64::{Poly64, equal};
-use super::words::{Blocks, split, xor, xor_block};
+use super::poly64::equal;
+use super::words::{Blocks, split, xor, xor_block, xor_half};
 use super::{Message, Places};
 use crate::crypto::TAG_LEN;
 
-/// Blocks that one pass makes.
+/// Blocks that one pass makes, and messages in a group.
 pub(super) const LANES: usize = 16;
+/// Messages that are authenticated at once.
+pub(super) const ABREAST: usize = 8;
 /// How many of a pass's blocks must be of use for it to be left to one message.
 const FILLED: usize = 12;
 
 /// What a kernel brings to batches.
 pub(super) trait Lanes: Copy {
-    /// From which length on [`Lanes::mac`] is faster than [`Poly64`], in bytes.
-    const WIDE: usize;
-
     /// The blocks at the first `used` places.
     fn at(self, key: &[u8; 32], places: &Places<LANES>, used: usize, out: &mut [[u8; 64]; LANES]);
 
     /// XORs the stream from block `counter` on into `data`.
     fn stream(self, key: &[u8; 32], suffix: &[u8; 8], counter: u64, data: &mut [u8]);
 
-    /// The tag of `data` under a one-time key.
-    fn mac(self, key: &[u8; 32], data: &[u8]) -> [u8; TAG_LEN];
+    /// The tags of at most eight texts, each under the one-time key that its block begins with.
+    fn macs(self, keys: &[[u8; 64]; ABREAST], texts: &[&[u8]], tags: &mut [[u8; TAG_LEN]; ABREAST]);
 }
 
 /// What is done to the messages.
@@ -42,26 +41,13 @@ pub(super) enum Way {
 #[inline(always)]
 pub(super) fn run<L: Lanes>(lanes: L, way: Way, key: &[u8; 32], messages: &mut [Message<'_>]) {
     let mut pass = Pass::new(lanes, way, key);
-    for at in 0..messages.len() {
-        let message = &mut messages[at];
-        message.right = false;
-        let Some(plan) = message.sealed.len().checked_sub(TAG_LEN).map(Plan::new) else {
-            continue;
-        };
-        let nonce = split(u64::from_le_bytes(message.suffix));
-        for block in plan.shared() {
-            pass.add(Owner { at, block, plan }, nonce);
-            if pass.used == LANES {
-                pass.finish(messages);
-            }
-        }
+    for group in messages.chunks_mut(LANES) {
+        pass.run(group);
     }
-    pass.finish(messages);
 }
 
 /// How a message's blocks are made: block 0 shared, blocks 1 to `alone` by themselves, and the rest
 /// up to `last` shared.
-#[derive(Clone, Copy)]
 struct Plan {
     alone: usize,
     last: usize,
@@ -73,15 +59,6 @@ impl Plan {
         let over = last % LANES;
         Self { alone: if over >= FILLED { last } else { last - over }, last }
     }
-
-    fn shared(self) -> impl Iterator<Item = usize> {
-        core::iter::once(0).chain(self.alone + 1..=self.last)
-    }
-
-    /// The last block in the order of the passes.
-    const fn is_end(self, block: usize) -> bool {
-        block == if self.alone == self.last { 0 } else { self.last }
-    }
 }
 
 /// Whose block a lane holds.
@@ -89,7 +66,6 @@ impl Plan {
 struct Owner {
     at: usize,
     block: usize,
-    plan: Plan,
 }
 
 struct Pass<'a, L> {
@@ -100,10 +76,8 @@ struct Pass<'a, L> {
     owners: [Owner; LANES],
     used: usize,
     stream: Blocks<LANES>,
-    /// Block 0 of the message that is being worked on.
-    first: Blocks<1>,
-    /// Whether that message is to be encrypted or decrypted.
-    right: bool,
+    /// Blocks 0 of the group.
+    firsts: Blocks<LANES>,
 }
 
 impl<'a, L: Lanes> Pass<'a, L> {
@@ -114,75 +88,108 @@ impl<'a, L: Lanes> Pass<'a, L> {
             way,
             key,
             places: Places { n0: [0; LANES], n1: [0; LANES], c0: [0; LANES], c1: [0; LANES] },
-            owners: [Owner { at: 0, block: 0, plan: Plan::new(0) }; LANES],
+            owners: [Owner { at: 0, block: 0 }; LANES],
             used: 0,
             stream: Blocks::new(),
-            first: Blocks::new(),
-            right: false,
+            firsts: Blocks::new(),
+        }
+    }
+
+    /// Seals or opens at most sixteen messages.
+    #[inline(always)]
+    fn run(&mut self, group: &mut [Message<'_>]) {
+        for (at, message) in group.iter_mut().enumerate() {
+            // What is shorter than a tag takes a lane for nothing.
+            message.right = message.sealed.len() >= TAG_LEN;
+            self.add(at, 0, message.suffix);
+        }
+        let mut begun = false;
+        for at in 0..group.len() {
+            let plan = Plan::new(group[at].sealed.len().saturating_sub(TAG_LEN));
+            for block in plan.alone + 1..=plan.last {
+                if self.used == LANES {
+                    self.finish(group, &mut begun);
+                }
+                self.add(at, block, group[at].suffix);
+            }
+        }
+        self.finish(group, &mut begun);
+        if self.way == Way::Seal {
+            self.authenticate(group, |tag, made| {
+                *tag = made;
+                true
+            });
         }
     }
 
     #[inline(always)]
-    fn add(&mut self, owner: Owner, [n0, n1]: [u32; 2]) {
+    fn add(&mut self, at: usize, block: usize, suffix: [u8; 8]) {
         let lane = self.used;
-        let [c0, c1] = split(owner.block as u64);
-        self.places.n0[lane] = n0;
-        self.places.n1[lane] = n1;
-        self.places.c0[lane] = c0;
-        self.places.c1[lane] = c1;
-        self.owners[lane] = owner;
+        [self.places.n0[lane], self.places.n1[lane]] = split(u64::from_le_bytes(suffix));
+        [self.places.c0[lane], self.places.c1[lane]] = split(block as u64);
+        self.owners[lane] = Owner { at, block };
         self.used += 1;
     }
 
     /// Makes the blocks and works them into their messages.
     #[inline(always)]
-    fn finish(&mut self, messages: &mut [Message<'_>]) {
+    fn finish(&mut self, group: &mut [Message<'_>], begun: &mut bool) {
         self.lanes.at(self.key, &self.places, self.used, &mut self.stream.0);
-        for lane in 0..self.used {
-            let owner = self.owners[lane];
-            let message = &mut messages[owner.at];
-            if let Some((tag, text)) = message.sealed.split_first_chunk_mut::<TAG_LEN>() {
-                if owner.block == 0 {
-                    self.first.0[0] = self.stream.0[lane];
-                    self.begin(owner.plan, &message.suffix, tag, text);
-                    message.right = self.right;
-                } else if self.right {
-                    xor_block(&mut text[64 * owner.block - 32..], &self.stream.0[lane]);
-                }
-                if self.way == Way::Seal && owner.plan.is_end(owner.block) {
-                    *tag = self.mac(text);
-                }
+        if !core::mem::replace(begun, true) {
+            self.begin(group);
+        }
+        for (owner, block) in self.owners.iter().zip(&self.stream.0).take(self.used) {
+            let message = &mut group[owner.at];
+            if owner.block > 0 && message.right {
+                xor_block(&mut message.sealed[TAG_LEN + 64 * owner.block - 32..], block);
             }
         }
         self.used = 0;
     }
 
-    /// Works block 0 and the blocks that are not shared into a message, unless its tag is wrong.
+    /// Works blocks 0 and the blocks that are not shared into the messages, unless a tag is wrong.
     #[inline(always)]
-    fn begin(&mut self, plan: Plan, suffix: &[u8; 8], tag: &[u8; TAG_LEN], text: &mut [u8]) {
-        self.right = match self.way {
-            Way::Seal => true,
-            Way::Open => equal(tag, self.mac(text)),
-        };
-        if self.right {
+    fn begin(&mut self, group: &mut [Message<'_>]) {
+        self.firsts.0 = self.stream.0;
+        if self.way == Way::Open {
+            self.authenticate(group, |tag, made| equal(tag, made));
+        }
+        for (message, first) in group.iter_mut().zip(&self.firsts.0).filter(|(m, _)| m.right) {
+            let (_, text) = message.sealed.split_at_mut(TAG_LEN);
+            let plan = Plan::new(text.len());
             let (head, body) = text.split_at_mut(text.len().min(32));
-            xor(head, &self.first.0[0][32..]);
+            match (head.first_chunk_mut::<32>(), first.last_chunk()) {
+                (Some(head), Some(stream)) => xor_half(head, stream),
+                _ => xor(head, &first[32..]),
+            }
             let alone = body.len().min(64 * plan.alone);
-            self.lanes.stream(self.key, suffix, 1, &mut body[..alone]);
+            if alone > 0 {
+                self.lanes.stream(self.key, &message.suffix, 1, &mut body[..alone]);
+            }
         }
     }
 
+    /// Gives `call` the tag of each message, and the one that it should have; what `call` says of it is
+    /// whether the message is right.
     #[inline(always)]
-    fn mac(&self, text: &[u8]) -> [u8; TAG_LEN] {
-        let [first] = &self.first.0;
-        let Some(key) = first.first_chunk() else {
-            return [0; TAG_LEN];
-        };
-        if text.len() >= L::WIDE {
-            return self.lanes.mac(key, text);
+    fn authenticate(
+        &self,
+        group: &mut [Message<'_>],
+        call: impl Fn(&mut [u8; TAG_LEN], [u8; TAG_LEN]) -> bool,
+    ) {
+        for (part, keys) in group.chunks_mut(ABREAST).zip(self.firsts.0.as_chunks::<ABREAST>().0) {
+            let mut tags = [[0; TAG_LEN]; ABREAST];
+            let mut texts: [&[u8]; ABREAST] = [&[]; ABREAST];
+            for (text, message) in texts.iter_mut().zip(&*part) {
+                *text = message.sealed.get(TAG_LEN..).unwrap_or_default();
+            }
+            self.lanes.macs(keys, &texts[..part.len()], &mut tags);
+            for (message, made) in part.iter_mut().zip(tags) {
+                message.right = match message.sealed.first_chunk_mut() {
+                    Some(tag) => call(tag, made),
+                    None => false,
+                };
+            }
         }
-        let mut poly = Poly64::from_key(key);
-        poly.update(text);
-        poly.finish()
     }
 }

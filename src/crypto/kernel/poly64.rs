@@ -16,7 +16,7 @@
 use subtle::ConstantTimeEq;
 use zeroize::optimization_barrier;
 
-use crate::crypto::TAG_LEN;
+use crate::crypto::{TAG_LEN, verdict};
 
 /// The bits that `r` may have.
 const CLAMP: u128 = 0x0fff_fffc_0fff_fffc_0fff_fffc_0fff_ffff;
@@ -131,5 +131,5 @@ fn read_tail(data: &[u8], tail: &[u8]) -> u128 {
 #[inline(always)]
 pub(super) fn equal(tag: &[u8; TAG_LEN], computed: [u8; TAG_LEN]) -> bool {
     let [low, high] = halves(u128::from_le_bytes(*tag) ^ u128::from_le_bytes(computed));
-    (low | high).ct_eq(&0).into()
+    verdict::public((low | high).ct_eq(&0).into())
 }

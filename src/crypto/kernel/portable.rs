@@ -9,7 +9,7 @@ use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, Zeroizing};
 
 use super::Message;
-use crate::crypto::TAG_LEN;
+use crate::crypto::{TAG_LEN, verdict};
 
 /// Derives `HSalsa20(key, input)`.
 pub(super) fn derive(key: &[u8; 32], input: &[u8; 16], out: &mut [u8; 32]) {
@@ -28,7 +28,7 @@ pub(super) fn seal(key: &[u8; 32], suffix: &[u8; 8], data: &mut [u8]) -> [u8; TA
 /// Opens `data` under a subkey, if the tag is right.
 pub(super) fn open(key: &[u8; 32], suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: &mut [u8]) -> bool {
     let (mut stream, authenticator) = start(key, suffix);
-    let right = authenticator.compute_unpadded(data).ct_eq(tag.as_slice()).into();
+    let right = verdict::public(authenticator.compute_unpadded(data).ct_eq(tag.as_slice()).into());
     if right {
         stream.apply_keystream(data);
     }

@@ -1,18 +1,14 @@
 //! The way into the kernels that need processor features: a value proves that they are there.
 #![expect(unsafe_code, reason = "a function that needs processor features is unsafe to call")]
 
-use super::many::{self, LANES, Lanes, Way};
+use super::many::{self, ABREAST, LANES, Lanes, Way};
 use super::words::{self, Blocks};
 use super::{Message, Places, avx2, avx512};
 use crate::crypto::TAG_LEN;
 
 /// The processor has AVX-512 F, BW, VL and IFMA.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Avx512 {
-    /// Whether a lone subkey is derived on integers: AMD's vectors take two cycles for a rotation, and
-    /// a subkey is one chain of them.
-    integers: bool,
-}
+pub(crate) struct Avx512(());
 
 impl Avx512 {
     /// Asks the processor, and whether the operating system keeps the registers.
@@ -21,14 +17,7 @@ impl Avx512 {
             && is_x86_feature_detected!("avx512bw")
             && is_x86_feature_detected!("avx512vl")
             && is_x86_feature_detected!("avx512ifma"))
-        // SSE4a is AMD's alone.
-        .then(|| Self { integers: is_x86_feature_detected!("sse4a") })
-    }
-
-    /// The same kernel with the other way to a subkey.
-    #[cfg(test)]
-    pub(super) const fn otherwise(self) -> Self {
-        Self { integers: !self.integers }
+        .then_some(Self(()))
     }
 }
 
@@ -66,55 +55,25 @@ macro_rules! messages {
                 key: &[u8; 32], suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: &mut [u8]
             ) -> bool;
         }
+
+        #[cfg(test)]
+        methods! { $token, $kernel;
+            fn mac(key: &[u8; 32], data: &[u8]) -> [u8; TAG_LEN];
+        }
     };
 }
 
 messages!(Avx512, avx512);
 messages!(Avx2, avx2);
 
-impl Avx512 {
-    #[inline]
-    pub(super) fn derive(self, key: &[u8; 32], input: &[u8; 16], out: &mut [u8; 32]) {
-        if self.integers {
-            words::derive(key, input, out);
-        } else {
-            // SAFETY: as in `methods`.
-            unsafe { avx512::derive(key, input, out) }
-        }
-    }
-
-    #[inline]
-    pub(super) fn derive_seal(
-        self,
-        key: &[u8; 32],
-        prefix: &[u8; 16],
-        suffix: &[u8; 8],
-        data: &mut [u8],
-    ) -> [u8; TAG_LEN] {
-        if self.integers {
-            self.seal(&derived(key, prefix).0[0], suffix, data)
-        } else {
-            // SAFETY: as in `methods`.
-            unsafe { avx512::derive_seal(key, prefix, suffix, data) }
-        }
-    }
-
-    #[inline]
-    pub(super) fn derive_open(
-        self,
-        key: &[u8; 32],
-        prefix: &[u8; 16],
-        suffix: &[u8; 8],
-        tag: &[u8; TAG_LEN],
-        data: &mut [u8],
-    ) -> bool {
-        if self.integers {
-            self.open(&derived(key, prefix).0[0], suffix, tag, data)
-        } else {
-            // SAFETY: as in `methods`.
-            unsafe { avx512::derive_open(key, prefix, suffix, tag, data) }
-        }
-    }
+methods! { Avx512, avx512;
+    fn derive(key: &[u8; 32], input: &[u8; 16], out: &mut [u8; 32]);
+    fn derive_seal(
+        key: &[u8; 32], prefix: &[u8; 16], suffix: &[u8; 8], data: &mut [u8]
+    ) -> [u8; TAG_LEN];
+    fn derive_open(
+        key: &[u8; 32], prefix: &[u8; 16], suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: &mut [u8]
+    ) -> bool;
 }
 
 /// Without rotations a vector takes four steps where an integer takes three: subkeys are derived on
@@ -171,8 +130,6 @@ macro_rules! batches {
         }
 
         impl Lanes for $token {
-            const WIDE: usize = $kernel::WIDE;
-
             #[inline]
             fn at(
                 self,
@@ -192,9 +149,14 @@ macro_rules! batches {
             }
 
             #[inline]
-            fn mac(self, key: &[u8; 32], data: &[u8]) -> [u8; TAG_LEN] {
+            fn macs(
+                self,
+                keys: &[[u8; 64]; ABREAST],
+                texts: &[&[u8]],
+                tags: &mut [[u8; TAG_LEN]; ABREAST],
+            ) {
                 // SAFETY: as in `methods`.
-                unsafe { $kernel::mac(key, data) }
+                unsafe { $kernel::macs(keys, texts, tags) }
             }
         }
     };

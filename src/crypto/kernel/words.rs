@@ -122,6 +122,14 @@ pub(super) fn xor_block(data: &mut [u8], block: &[u8; 64]) {
     }
 }
 
+/// XORs half a block into as much of a text.
+#[inline(always)]
+pub(super) fn xor_half(data: &mut [u8; 32], stream: &[u8; 32]) {
+    for (byte, stream) in data.iter_mut().zip(stream) {
+        *byte ^= stream;
+    }
+}
+
 /// Keystream, or a subkey, in memory. Wiped when dropped, with wide stores: `zeroize` writes byte after byte.
 pub(super) struct Blocks<const N: usize, const LEN: usize = 64>(pub(super) [[u8; LEN]; N]);
 

@@ -72,9 +72,9 @@ fn a_copy_is_found_unless_it_is_wiped() {
 
 #[test]
 fn secretbox_leaves_nothing() {
-    for kernel in Kernel::every() {
+    for kernel in Kernel::available() {
         // Nothing at all has a tag that is half the authenticator's key.
-        for len in [1, 64, 224, 300, 480, 700, 1100, 20_000] {
+        for len in [1, 64, 96, 224, 300, 352, 480, 481, 700, 1100, 3000, 8192, 8193, 20_000] {
             leaves_nothing(kernel, len);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{KEK_VERSION, KeyForm, RAFT_DEK, RAFT_DEK_PENDING};
+use super::{KEK_VERSION, KeyForm, NEEDS_ROTATION, RAFT_DEK, RAFT_DEK_PENDING};
 use crate::error::{Error, Result};
 use crate::fs::{self, Fs};
 use crate::key::UnlockKey;
@@ -18,6 +18,8 @@ pub(crate) struct Contents<'a> {
     /// Absent in a worker's file.
     pub(crate) current: Option<&'a SecretKey>,
     pub(crate) pending: Option<&'a SecretKey>,
+    /// The mark that one more rotation is due.
+    pub(crate) needs_rotation: bool,
 }
 
 impl Contents<'_> {
@@ -39,6 +41,9 @@ impl Contents<'_> {
                 let sealed = record::seal(kek, SecretBytes::from(&dek.expose()[..]))?;
                 headers.push(header(name, pem::to_base64(sealed.expose()).expose()));
             }
+        }
+        if self.needs_rotation {
+            headers.push(header(NEEDS_ROTATION, b"true"));
         }
         let label = form.label().to_vec();
         Ok(Block { label, headers, body, repeated: false, surrounded: false }.encode())

@@ -179,6 +179,15 @@ impl MembershipChange {
         member.raft_id = raft_id;
         Ok(Self { removes, raft_id, member })
     }
+
+    /// The message that removes a member.
+    pub(crate) fn removal(raft_id: u64) -> Vec<u8> {
+        let mut message = Message::new();
+        message.uint(1, 0);
+        message.uint(2, 1);
+        message.uint(3, raft_id);
+        message.into_public()
+    }
 }
 
 /// Index and term of a snapshot, in a record of the log or in the snapshot itself, and who votes.
@@ -209,26 +218,33 @@ impl SnapshotPoint {
         Self::parse(message, [2, 3, 1])
     }
 
-    /// The record of the log, as etcd 3.3 writes it.
-    pub(crate) fn encode_record(&self) -> Vec<u8> {
+    /// The record of the log, which etcd 3.3 writes without the members.
+    pub(crate) fn encode_record(&self, members: Members) -> Vec<u8> {
         let mut message = Message::new();
         message.uint(1, self.index);
         message.uint(2, self.term);
+        if members == Members::VotersSettled {
+            message.bytes(3, self.encode_members(members).as_bytes());
+        }
         message.into_public()
     }
 
     /// The metadata of a snapshot.
     pub(crate) fn encode_metadata(&self, members: Members) -> Vec<u8> {
-        let mut voters = Message::new();
-        self.voters.iter().for_each(|voter| voters.uint(1, *voter));
-        if members == Members::VotersSettled {
-            voters.uint(5, 0);
-        }
         let mut message = Message::new();
-        message.bytes(1, voters.as_bytes());
+        message.bytes(1, self.encode_members(members).as_bytes());
         message.uint(2, self.index);
         message.uint(3, self.term);
         message.into_public()
+    }
+
+    fn encode_members(&self, members: Members) -> Message {
+        let mut message = Message::new();
+        self.voters.iter().for_each(|voter| message.uint(1, *voter));
+        if members == Members::VotersSettled {
+            message.uint(5, 0);
+        }
+        message
     }
 
     fn parse(message: &[u8], [index, term, members]: [u64; 3]) -> Result<Self> {

@@ -117,8 +117,6 @@ pub(crate) fn algorithm_name(sealed: &[u8]) -> &'static str {
 pub(crate) struct Visit<'a> {
     pub(crate) entry: &'a EntryRecord,
     pub(crate) place: &'a Place,
-    /// The sealed record.
-    pub(crate) sealed: &'a [u8],
     /// Nothing without keys, and of an entry that is damaged.
     pub(crate) opened: Option<Result<&'a SecretBytes, Unopened>>,
     /// Neither a later entry nor the snapshot stands in its place.
@@ -181,7 +179,7 @@ pub(crate) fn open_entries(
                 Ok((plaintext, _)) => Ok(plaintext),
                 Err(reason) => Err(*reason),
             });
-            show(&Visit { entry, place: &place, sealed, opened, counts }, findings);
+            show(&Visit { entry, place: &place, opened, counts }, findings);
         }
     }
     retired.report(findings);

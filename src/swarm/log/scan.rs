@@ -85,16 +85,18 @@ impl LogScan {
     }
 }
 
-/// Reads the log in `dir`. Entries up to `base` are in the snapshot, so that their loss is none.
-///
-/// # Errors
-///
-/// [`Error::Missing`] when there is no such folder, and what the system says. Damage is a finding.
+/// As [`scan_watched`], with nobody who looks on.
+#[cfg(test)]
 pub(crate) fn scan(fs: &dyn Fs, dir: &Path, base: u64, findings: &mut Findings) -> Result<LogScan> {
     scan_watched(fs, dir, base, findings, &mut |_| {})
 }
 
-/// As [`scan`], and shows every record that can be read.
+/// Reads the log in `dir`, and shows every record that can be read. Entries up to `base` are in the
+/// snapshot, so that their loss is none.
+///
+/// # Errors
+///
+/// [`Error::Missing`] when there is no such folder, and what the system says. Damage is a finding.
 pub(crate) fn scan_watched(
     fs: &dyn Fs,
     dir: &Path,

@@ -7,7 +7,7 @@ use crate::secret::SecretKey;
 use crate::wal::proto::Fields;
 
 /// The subsystem whose key unlocks managers.
-const MANAGER: &str = "swarm-manager";
+pub(super) const MANAGER: &str = "swarm-manager";
 
 /// The cluster itself, its unlock keys included.
 #[derive(Debug)]

@@ -15,7 +15,7 @@ const MAX: u64 = 64 << 20;
 pub(crate) fn attest(state: &State, to: &Path) -> Result<ExitCode> {
     let key = super::unlock_key(state)?;
     let attestation = swarm::attest(&state.state_dir, key.as_ref())?;
-    stdio::write_new(to, attestation.to_text().as_bytes())?;
+    stdio::write_new(to, &[attestation.to_text().as_bytes()])?;
     println!("attested {} records", attestation.records());
     if let Some(last) = attestation.last_index() {
         println!("up to entry {last}");

@@ -5,7 +5,7 @@ use core::arch::x86_64::*;
 use super::rows::turn;
 use crate::crypto::kernel::Places;
 use crate::crypto::kernel::memory::{load_words256, load256, store256};
-use crate::crypto::kernel::words::{Blocks, CONSTANTS, key_words, split, xor_block};
+use crate::crypto::kernel::words::{Block, Blocks, CONSTANTS, key_words, split, xor_block};
 
 type Words = [__m256i; 16];
 
@@ -41,20 +41,33 @@ macro_rules! quarter {
     };
 }
 
+macro_rules! double_round {
+    ($x:ident) => {
+        quarter!($x, 0, 4, 8, 12);
+        quarter!($x, 5, 9, 13, 1);
+        quarter!($x, 10, 14, 2, 6);
+        quarter!($x, 15, 3, 7, 11);
+        quarter!($x, 0, 1, 2, 3);
+        quarter!($x, 5, 6, 7, 4);
+        quarter!($x, 10, 11, 8, 9);
+        quarter!($x, 15, 12, 13, 14);
+    };
+}
+
 #[inline]
 #[target_feature(enable = "avx2")]
 fn core(start: &Words, out: &mut [[u8; 64]; EIGHT]) {
     let mut x = *start;
     for _ in 0..10 {
-        quarter!(x, 0, 4, 8, 12);
-        quarter!(x, 5, 9, 13, 1);
-        quarter!(x, 10, 14, 2, 6);
-        quarter!(x, 15, 3, 7, 11);
-        quarter!(x, 0, 1, 2, 3);
-        quarter!(x, 5, 6, 7, 4);
-        quarter!(x, 10, 11, 8, 9);
-        quarter!(x, 15, 12, 13, 14);
+        double_round!(x);
     }
+    finish(&x, start, out);
+}
+
+/// Adds what the blocks started from, and turns words of blocks into blocks of words.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn finish(x: &Words, start: &Words, out: &mut [[u8; 64]; EIGHT]) {
     // Words 0–7 of all blocks become their first halves, words 8–15 their second.
     let (low, high) = x.split_at(8);
     let (start_low, start_high) = start.split_at(8);
@@ -95,16 +108,36 @@ fn transpose(x: [__m256i; 8]) -> [__m256i; 8] {
     blocks
 }
 
-/// Eight blocks from block `first` on.
+/// Blocks 1 to 8, and beside, on the integer units, block 0.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn eight(key: &[u8; 32], suffix: &[u8; 8], first: u64, out: &mut [[u8; 64]; EIGHT]) {
+pub(super) fn first(
+    key: &[u8; 32],
+    suffix: &[u8; 8],
+    zero: &mut [u8; 64],
+    out: &mut [[u8; 64]; EIGHT],
+) {
+    let start = start_from(key, suffix, 1);
+    let mut x = start;
+    let mut beside = Block::new(key, suffix);
+    for _ in 0..10 {
+        double_round!(x);
+        beside.double_round();
+    }
+    beside.finish(zero);
+    finish(&x, &start, out);
+}
+
+/// What eight blocks from block `first` on start from.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn start_from(key: &[u8; 32], suffix: &[u8; 8], first: u64) -> Words {
     let nonce = spread(split(u64::from_le_bytes(*suffix)));
     let (mut low, mut high) = ([0; EIGHT], [0; EIGHT]);
     for (i, (low, high)) in (0..).zip(low.iter_mut().zip(&mut high)) {
         [*low, *high] = split(first.wrapping_add(i));
     }
-    core(&start(key, nonce, [load_words256(&low), load_words256(&high)]), out);
+    start(key, nonce, [load_words256(&low), load_words256(&high)])
 }
 
 /// XORs the stream from block `counter` on into `data`.
@@ -118,7 +151,7 @@ pub(in crate::crypto::kernel) fn stream(
 ) {
     let mut blocks = Blocks::new();
     for chunk in data.chunks_mut(64 * EIGHT) {
-        eight(key, suffix, counter, &mut blocks.0);
+        core(&start_from(key, suffix, counter), &mut blocks.0);
         xor_all(&blocks.0, chunk);
         counter = counter.wrapping_add(8);
     }

@@ -5,9 +5,12 @@ use core::arch::x86_64::*;
 use crate::crypto::kernel::Places;
 use crate::crypto::kernel::many::LANES;
 use crate::crypto::kernel::memory::{load_part, load_words512, load512, store_part, store512};
-use crate::crypto::kernel::words::{Block, CONSTANTS, key_words, split};
+use crate::crypto::kernel::words::{Block, Blocks, CONSTANTS, key_words, split};
 
 type Words = [__m512i; 16];
+
+/// What sixteen blocks are for, in bytes.
+const CHUNK: usize = 64 * LANES;
 
 /// What the sixteen blocks start from.
 #[inline]
@@ -20,72 +23,70 @@ fn start(key: &[u8; 32], nonce: [__m512i; 2], counter: [__m512i; 2]) -> Words {
     [x0, k0, k1, k2, k3, x1, n0, n1, c0, c1, x2, k4, k5, k6, k7, x3]
 }
 
-macro_rules! quarter {
-    ($x:ident, $a:literal, $b:literal, $c:literal, $d:literal) => {
-        $x[$b] = _mm512_xor_si512($x[$b], _mm512_rol_epi32::<7>(_mm512_add_epi32($x[$a], $x[$d])));
-        $x[$c] = _mm512_xor_si512($x[$c], _mm512_rol_epi32::<9>(_mm512_add_epi32($x[$b], $x[$a])));
-        $x[$d] = _mm512_xor_si512($x[$d], _mm512_rol_epi32::<13>(_mm512_add_epi32($x[$c], $x[$b])));
-        $x[$a] = _mm512_xor_si512($x[$a], _mm512_rol_epi32::<18>(_mm512_add_epi32($x[$d], $x[$c])));
+/// `x ^= (y + z) <<< left` in four places that do not depend on each other.
+macro_rules! step {
+    ($x:ident, $left:literal, $([$to:literal, $y:literal, $z:literal]),*) => {
+        $($x[$to] = _mm512_xor_si512(
+            $x[$to],
+            _mm512_rol_epi32::<$left>(_mm512_add_epi32($x[$y], $x[$z])),
+        );)*
     };
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn double_round(x: &mut Words) {
-    quarter!(x, 0, 4, 8, 12);
-    quarter!(x, 5, 9, 13, 1);
-    quarter!(x, 10, 14, 2, 6);
-    quarter!(x, 15, 3, 7, 11);
-    quarter!(x, 0, 1, 2, 3);
-    quarter!(x, 5, 6, 7, 4);
-    quarter!(x, 10, 11, 8, 9);
-    quarter!(x, 15, 12, 13, 14);
+    step!(x, 7, [4, 0, 12], [9, 5, 1], [14, 10, 6], [3, 15, 11]);
+    step!(x, 9, [8, 4, 0], [13, 9, 5], [2, 14, 10], [7, 3, 15]);
+    step!(x, 13, [12, 8, 4], [1, 13, 9], [6, 2, 14], [11, 7, 3]);
+    step!(x, 18, [0, 12, 8], [5, 1, 13], [10, 6, 2], [15, 11, 7]);
+    step!(x, 7, [1, 0, 3], [6, 5, 4], [11, 10, 9], [12, 15, 14]);
+    step!(x, 9, [2, 1, 0], [7, 6, 5], [8, 11, 10], [13, 12, 15]);
+    step!(x, 13, [3, 2, 1], [4, 7, 6], [9, 8, 11], [14, 13, 12]);
+    step!(x, 18, [0, 3, 2], [5, 4, 7], [10, 9, 8], [15, 14, 13]);
+}
+
+/// Four words in a row, of all blocks. The vector `j` of the result has those words of the blocks j,
+/// 4 + j, 8 + j, 12 + j.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn quarters([x0, x1, x2, x3]: [__m512i; 4]) -> [__m512i; 4] {
+    let low01 = _mm512_unpacklo_epi32(x0, x1);
+    let high01 = _mm512_unpackhi_epi32(x0, x1);
+    let low23 = _mm512_unpacklo_epi32(x2, x3);
+    let high23 = _mm512_unpackhi_epi32(x2, x3);
+    [
+        _mm512_unpacklo_epi64(low01, low23),
+        _mm512_unpackhi_epi64(low01, low23),
+        _mm512_unpacklo_epi64(high01, high23),
+        _mm512_unpackhi_epi64(high01, high23),
+    ]
+}
+
+/// The blocks j, 4 + j, 8 + j, 12 + j from their four quarters.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn whole([q0, q1, q2, q3]: [__m512i; 4]) -> [__m512i; 4] {
+    let low01 = _mm512_shuffle_i32x4::<0b01_00_01_00>(q0, q1);
+    let high01 = _mm512_shuffle_i32x4::<0b11_10_11_10>(q0, q1);
+    let low23 = _mm512_shuffle_i32x4::<0b01_00_01_00>(q2, q3);
+    let high23 = _mm512_shuffle_i32x4::<0b11_10_11_10>(q2, q3);
+    [
+        _mm512_shuffle_i32x4::<0b10_00_10_00>(low01, low23),
+        _mm512_shuffle_i32x4::<0b11_01_11_01>(low01, low23),
+        _mm512_shuffle_i32x4::<0b10_00_10_00>(high01, high23),
+        _mm512_shuffle_i32x4::<0b11_01_11_01>(high01, high23),
+    ]
 }
 
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn core(start: &Words) -> Words {
+fn rounds(start: &Words) -> Words {
     let mut x = *start;
     for _ in 0..10 {
         double_round(&mut x);
     }
-    finish(x, start)
-}
-
-/// Adds what the blocks started from, and turns words of blocks into blocks of words.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn finish(mut x: Words, start: &Words) -> Words {
-    for (word, start) in x.iter_mut().zip(start) {
-        *word = _mm512_add_epi32(*word, *start);
-    }
-    let zero = _mm512_setzero_si512();
-    // Four words of four blocks, in each quarter: quarters[4·i + j] has words 4·i … 4·i + 3 of the
-    // blocks j, 4 + j, 8 + j, 12 + j.
-    let mut quarters = [zero; 16];
-    for i in 0..4 {
-        let low01 = _mm512_unpacklo_epi32(x[4 * i], x[4 * i + 1]);
-        let high01 = _mm512_unpackhi_epi32(x[4 * i], x[4 * i + 1]);
-        let low23 = _mm512_unpacklo_epi32(x[4 * i + 2], x[4 * i + 3]);
-        let high23 = _mm512_unpackhi_epi32(x[4 * i + 2], x[4 * i + 3]);
-        quarters[4 * i] = _mm512_unpacklo_epi64(low01, low23);
-        quarters[4 * i + 1] = _mm512_unpackhi_epi64(low01, low23);
-        quarters[4 * i + 2] = _mm512_unpacklo_epi64(high01, high23);
-        quarters[4 * i + 3] = _mm512_unpackhi_epi64(high01, high23);
-    }
-    let mut blocks = [zero; 16];
-    for j in 0..4 {
-        let [q0, q1, q2, q3] = [quarters[j], quarters[4 + j], quarters[8 + j], quarters[12 + j]];
-        let low01 = _mm512_shuffle_i32x4::<0b01_00_01_00>(q0, q1);
-        let high01 = _mm512_shuffle_i32x4::<0b11_10_11_10>(q0, q1);
-        let low23 = _mm512_shuffle_i32x4::<0b01_00_01_00>(q2, q3);
-        let high23 = _mm512_shuffle_i32x4::<0b11_10_11_10>(q2, q3);
-        blocks[j] = _mm512_shuffle_i32x4::<0b10_00_10_00>(low01, low23);
-        blocks[4 + j] = _mm512_shuffle_i32x4::<0b11_01_11_01>(low01, low23);
-        blocks[8 + j] = _mm512_shuffle_i32x4::<0b10_00_10_00>(high01, high23);
-        blocks[12 + j] = _mm512_shuffle_i32x4::<0b11_01_11_01>(high01, high23);
-    }
-    blocks
+    x
 }
 
 /// Counters from `first` on, as their low and high words.
@@ -100,19 +101,59 @@ fn counters(first: u64) -> [__m512i; 2] {
     [_mm512_permutex2var_epi32(low, even, high), _mm512_permutex2var_epi32(low, odd, high)]
 }
 
-/// XORs blocks into `data`, which is no longer than they are.
+/// Sixteen blocks that were made and wait, word by word, to be used.
+///
+/// What comes after the rounds is shuffles, loads and stores in a row, which leave the adders idle: it is
+/// done during the rounds of the next sixteen blocks.
+pub(super) type Waiting = Blocks<LANES>;
+
+/// Makes blocks 1 to 16, and beside, on the integer units, block 0.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn xor_blocks(blocks: &Words, data: &mut [u8]) {
-    let (whole, rest) = data.as_chunks_mut::<64>();
-    for (bytes, block) in whole.iter_mut().zip(blocks) {
-        store512(bytes, _mm512_xor_si512(load512(bytes), *block));
+pub(super) fn first(key: &[u8; 32], suffix: &[u8; 8], zero: &mut [u8; 64], waiting: &mut Waiting) {
+    let start = start(key, nonce(suffix), counters(1));
+    let mut x = start;
+    let mut beside = Block::new(key, suffix);
+    for _ in 0..10 {
+        double_round(&mut x);
+        beside.double_round();
     }
-    if let Some(block) = blocks.get(whole.len())
-        && !rest.is_empty()
+    beside.finish(zero);
+    put(&x, &start, &mut waiting.0);
+}
+
+/// XORs the stream into `data` from byte `at` on. The blocks from `counter` on wait. On the way `encrypted`
+/// is given all of `data` and how much of it is done.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(super) fn apply(
+    key: &[u8; 32],
+    suffix: &[u8; 8],
+    mut counter: u64,
+    waiting: &mut Waiting,
+    data: &mut [u8],
+    mut at: usize,
+    mut encrypted: impl FnMut(&[u8], usize),
+) {
+    let (nonce, waiting) = (nonce(suffix), &mut waiting.0);
+    while data.len() - at > CHUNK
+        && let Some(chunk) = data[at..].first_chunk_mut()
     {
-        store_part(rest, _mm512_xor_si512(load_part(rest), *block));
+        counter = counter.wrapping_add(LANES as u64);
+        let start = start(key, nonce, counters(counter));
+        let mut x = start;
+        for j in 0..4 {
+            double_round(&mut x);
+            to_blocks(waiting, j, chunk);
+            double_round(&mut x);
+        }
+        double_round(&mut x);
+        double_round(&mut x);
+        put(&x, &start, waiting);
+        at += CHUNK;
+        encrypted(data, at);
     }
+    xor_blocks(waiting, &mut data[at..]);
 }
 
 /// XORs the stream from block `counter` on into `data`.
@@ -121,13 +162,71 @@ fn xor_blocks(blocks: &Words, data: &mut [u8]) {
 pub(in crate::crypto::kernel) fn stream(
     key: &[u8; 32],
     suffix: &[u8; 8],
-    mut counter: u64,
+    counter: u64,
     data: &mut [u8],
 ) {
-    let nonce = nonce(suffix);
-    for chunk in data.chunks_mut(64 * LANES) {
-        xor_blocks(&core(&start(key, nonce, counters(counter))), chunk);
-        counter = counter.wrapping_add(16);
+    if data.is_empty() {
+        return;
+    }
+    let mut waiting = Waiting::new();
+    let start = start(key, nonce(suffix), counters(counter));
+    put(&rounds(&start), &start, &mut waiting.0);
+    apply(key, suffix, counter, &mut waiting, data, 0, |_, _| {});
+}
+
+/// Adds what the blocks started from, and puts them by quarters: vector 4·i + j of `waiting` has the words
+/// 4·i … 4·i + 3 of the blocks j, 4 + j, 8 + j, 12 + j.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn put(x: &Words, start: &Words, waiting: &mut [[u8; 64]; LANES]) {
+    for (i, out) in waiting.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+        let quarters = quarters([
+            _mm512_add_epi32(x[4 * i], start[4 * i]),
+            _mm512_add_epi32(x[4 * i + 1], start[4 * i + 1]),
+            _mm512_add_epi32(x[4 * i + 2], start[4 * i + 2]),
+            _mm512_add_epi32(x[4 * i + 3], start[4 * i + 3]),
+        ]);
+        for (bytes, quarter) in out.iter_mut().zip(quarters) {
+            store512(bytes, quarter);
+        }
+    }
+}
+
+/// XORs the blocks j, 4 + j, 8 + j, 12 + j into `data`.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn to_blocks(quarters: &[[u8; 64]; LANES], j: usize, data: &mut [u8; CHUNK]) {
+    let blocks = blocks(quarters, j);
+    for (bytes, block) in data.as_chunks_mut::<64>().0.iter_mut().skip(j).step_by(4).zip(blocks) {
+        store512(bytes, _mm512_xor_si512(load512(bytes), block));
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn blocks(quarters: &[[u8; 64]; LANES], j: usize) -> [__m512i; 4] {
+    whole([
+        load512(&quarters[j]),
+        load512(&quarters[4 + j]),
+        load512(&quarters[8 + j]),
+        load512(&quarters[12 + j]),
+    ])
+}
+
+/// XORs the blocks into `data`, which is no longer than they are.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn xor_blocks(quarters: &[[u8; 64]; LANES], data: &mut [u8]) {
+    let (chunks, rest) = data.as_chunks_mut::<64>();
+    let len = chunks.len();
+    for j in 0..4 {
+        for (i, block) in (j..).step_by(4).zip(blocks(quarters, j)) {
+            if let Some(bytes) = chunks.get_mut(i) {
+                store512(bytes, _mm512_xor_si512(load512(bytes), block));
+            } else if i == len && !rest.is_empty() {
+                store_part(rest, _mm512_xor_si512(load_part(rest), block));
+            }
+        }
     }
 }
 
@@ -142,30 +241,14 @@ pub(in crate::crypto::kernel) fn at(
 ) {
     let [n0, n1, c0, c1] =
         [&places.n0, &places.n1, &places.c0, &places.c1].map(|w| load_words512(w));
-    for (out, block) in out.iter_mut().zip(core(&start(key, [n0, n1], [c0, c1]))) {
-        store512(out, block);
-    }
-}
-
-/// Block 0 beside, on the integer units, and blocks 1 to 16.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(super) fn first(
-    key: &[u8; 32],
-    suffix: &[u8; 8],
-    zero: &mut [u8; 64],
-    out: &mut [[u8; 64]; LANES],
-) {
-    let mut beside = Block::new(key, suffix);
-    let start = start(key, nonce(suffix), counters(1));
-    let mut x = start;
-    for _ in 0..10 {
-        double_round(&mut x);
-        beside.double_round();
-    }
-    beside.finish(zero);
-    for (out, block) in out.iter_mut().zip(finish(x, &start)) {
-        store512(out, block);
+    let start = start(key, [n0, n1], [c0, c1]);
+    put(&rounds(&start), &start, out);
+    for j in 0..4 {
+        for (i, block) in (j..).step_by(4).zip(blocks(out, j)) {
+            if let Some(out) = out.get_mut(i) {
+                store512(out, block);
+            }
+        }
     }
 }
 

@@ -9,8 +9,8 @@
 //! ```
 //!
 //! A product comes as its low 52 bits and the rest, which stands at 2⁵² = 2⁴⁴·2⁸: it goes, eight bits
-//! up, into the limb above. Limbs are below 2⁴⁷ where a product begins (a carried limb and a block),
-//! `20·r` below 2⁴⁹, so all are in the multiplier's reach and sums below 2⁶⁴.
+//! up, into the limb above. Limbs are below 2⁴⁶ where a product begins, `20·r` below 2⁵⁰, so all are in
+//! the multiplier's reach; what is carried around is below 2⁵³, and all sums below 2⁶⁴.
 //!
 //! Lane `i` takes every eighth block: `h ← h·r⁸ + m`. At the end each lane is multiplied by the power
 //! of `r` that is due to its block, and the lanes are added. Two such chains, 128 bytes apart and in
@@ -27,11 +27,11 @@ const LIMB: u64 = (1 << 44) - 1;
 const TOP: u64 = (1 << 42) - 1;
 
 #[derive(Clone, Copy)]
-struct Limbs([__m512i; 3]);
+pub(super) struct Limbs(pub(super) [__m512i; 3]);
 
 /// A factor, with its limbs 1 and 2 times twenty.
 #[derive(Clone, Copy)]
-struct Factor {
+pub(super) struct Factor {
     r: [__m512i; 3],
     s: [__m512i; 2],
 }
@@ -47,7 +47,7 @@ pub(super) struct Powers {
 impl Limbs {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-    fn factor(self) -> Factor {
+    pub(super) fn factor(self) -> Factor {
         let Self([_, r1, r2]) = self;
         let s = [r1, r2]
             .map(|r| _mm512_add_epi64(_mm512_slli_epi64::<4>(r), _mm512_slli_epi64::<2>(r)));
@@ -56,35 +56,36 @@ impl Limbs {
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-    fn times(self, by: &Factor) -> Self {
+    pub(super) fn times(self, by: &Factor) -> Self {
+        self.times_plus(by, Self([_mm512_setzero_si512(); 3]))
+    }
+
+    /// `self·by + other`. All carries are made at once, and only the one that is large goes on.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+    pub(super) fn times_plus(self, by: &Factor, Self([m0, m1, m2]): Self) -> Self {
         let (Self([h0, h1, h2]), Factor { r: [r0, r1, r2], s: [s1, s2] }) = (self, *by);
         let zero = _mm512_setzero_si512();
         let low = |sum, x, y| _mm512_madd52lo_epu64(sum, x, y);
         let high = |sum, x, y| _mm512_madd52hi_epu64(sum, x, y);
-        let d0 = low(low(low(zero, h0, r0), h1, s2), h2, s1);
-        let d1 = low(low(low(zero, h0, r1), h1, r0), h2, s2);
-        let d2 = low(low(low(zero, h0, r2), h1, r1), h2, r0);
-        let e0 = high(high(high(zero, h0, r0), h1, s2), h2, s1);
-        let e1 = high(high(high(zero, h0, r1), h1, r0), h2, s2);
         let e2 = high(high(high(zero, h0, r2), h1, r1), h2, r0);
+        let e1 = high(high(high(zero, h0, r1), h1, r0), h2, s2);
+        let e0 = high(high(high(zero, h0, r0), h1, s2), h2, s1);
+        let d2 = low(low(low(m2, h0, r2), h1, r1), h2, r0);
+        let d1 = low(low(low(m1, h0, r1), h1, r0), h2, s2);
+        let d0 = low(low(low(m0, h0, r0), h1, s2), h2, s1);
         let d1 = _mm512_add_epi64(d1, _mm512_slli_epi64::<8>(e0));
         let d2 = _mm512_add_epi64(d2, _mm512_slli_epi64::<8>(e1));
-        Self::carried(d0, d1, d2, _mm512_slli_epi64::<10>(e2))
-    }
-
-    /// Carries; `over` counts 2¹³⁰.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-    fn carried(d0: __m512i, d1: __m512i, d2: __m512i, over: __m512i) -> Self {
         let limb = _mm512_set1_epi64(LIMB.cast_signed());
         let top = _mm512_set1_epi64(TOP.cast_signed());
-        let d1 = _mm512_add_epi64(d1, _mm512_srli_epi64::<44>(d0));
-        let d2 = _mm512_add_epi64(d2, _mm512_srli_epi64::<44>(d1));
-        let over = _mm512_add_epi64(over, _mm512_srli_epi64::<42>(d2));
+        // What is over counts 2¹³⁰.
+        let over = _mm512_add_epi64(_mm512_slli_epi64::<10>(e2), _mm512_srli_epi64::<42>(d2));
         let five = _mm512_add_epi64(over, _mm512_slli_epi64::<2>(over));
-        let h0 = _mm512_add_epi64(_mm512_and_si512(d0, limb), five);
-        let h1 = _mm512_add_epi64(_mm512_and_si512(d1, limb), _mm512_srli_epi64::<44>(h0));
-        Self([_mm512_and_si512(h0, limb), h1, _mm512_and_si512(d2, top)])
+        let x0 = _mm512_add_epi64(_mm512_and_si512(d0, limb), five);
+        let x1 = _mm512_add_epi64(_mm512_and_si512(d1, limb), _mm512_srli_epi64::<44>(d0));
+        let x2 = _mm512_add_epi64(_mm512_and_si512(d2, top), _mm512_srli_epi64::<44>(d1));
+        let x1 = _mm512_add_epi64(x1, _mm512_srli_epi64::<44>(x0));
+        Self([_mm512_and_si512(x0, limb), x1, x2])
     }
 
     /// Eight blocks, in the order 0, 4, 1, 5, 2, 6, 3, 7.
@@ -95,16 +96,29 @@ impl Limbs {
             [first, second] => (load512(first), load512(second)),
             _ => (_mm512_setzero_si512(), _mm512_setzero_si512()),
         };
+        Self::block(_mm512_unpacklo_epi64(first, second), _mm512_unpackhi_epi64(first, second))
+    }
+
+    /// Numbers below 2¹²⁸, from their words.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+    pub(super) fn new(low: __m512i, high: __m512i) -> Self {
         let limb = _mm512_set1_epi64(LIMB.cast_signed());
-        let low = _mm512_unpacklo_epi64(first, second);
-        let high = _mm512_unpackhi_epi64(first, second);
-        let middle = _mm512_or_si512(_mm512_srli_epi64::<44>(low), _mm512_slli_epi64::<20>(high));
-        let top = _mm512_srli_epi64::<24>(high);
+        let (below, above) = (_mm512_srli_epi64::<44>(low), _mm512_slli_epi64::<20>(high));
         Self([
             _mm512_and_si512(low, limb),
-            _mm512_and_si512(middle, limb),
-            _mm512_or_si512(top, _mm512_set1_epi64(1 << 40)),
+            // (below | above) & limb
+            _mm512_ternarylogic_epi64::<0b1010_1000>(below, above, limb),
+            _mm512_srli_epi64::<24>(high),
         ])
+    }
+
+    /// Blocks, with the bit above.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+    pub(super) fn block(low: __m512i, high: __m512i) -> Self {
+        let Self([x0, x1, x2]) = Self::new(low, high);
+        Self([x0, x1, _mm512_or_si512(x2, _mm512_set1_epi64(1 << 40))])
     }
 
     #[inline]
@@ -112,6 +126,37 @@ impl Limbs {
     fn plus(self, other: Self) -> Self {
         let (Self([a0, a1, a2]), Self([b0, b1, b2])) = (self, other);
         Self([_mm512_add_epi64(a0, b0), _mm512_add_epi64(a1, b1), _mm512_add_epi64(a2, b2)])
+    }
+
+    /// The same numbers, below 2¹³⁰ - 5.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+    pub(super) fn reduced(self) -> Self {
+        let limb = _mm512_set1_epi64(LIMB.cast_signed());
+        let top = _mm512_set1_epi64(TOP.cast_signed());
+        let Self([mut x0, mut x1, mut x2]) = self;
+        // What is left too large after the first time is x1, by one at the most: the second settles it.
+        for _ in 0..2 {
+            x2 = _mm512_add_epi64(x2, _mm512_srli_epi64::<44>(x1));
+            x1 = _mm512_and_si512(x1, limb);
+            let over = _mm512_srli_epi64::<42>(x2);
+            x2 = _mm512_and_si512(x2, top);
+            x0 = _mm512_add_epi64(x0, _mm512_add_epi64(over, _mm512_slli_epi64::<2>(over)));
+            x1 = _mm512_add_epi64(x1, _mm512_srli_epi64::<44>(x0));
+            x0 = _mm512_and_si512(x0, limb);
+        }
+        // With five more it reaches 2¹³⁰ exactly if it is to be taken off.
+        let y0 = _mm512_add_epi64(x0, _mm512_set1_epi64(5));
+        let y1 = _mm512_add_epi64(x1, _mm512_srli_epi64::<44>(y0));
+        let y2 = _mm512_add_epi64(x2, _mm512_srli_epi64::<44>(y1));
+        let more = _mm512_cmpgt_epu64_mask(y2, top);
+        let same = Self([x0, x1, x2]);
+        let less = Self([
+            _mm512_and_si512(y0, limb),
+            _mm512_and_si512(y1, limb),
+            _mm512_and_si512(y2, top),
+        ]);
+        same.blend(more, less)
     }
 
     /// The lanes of `mask` from `other`.
@@ -147,36 +192,6 @@ impl Powers {
         Self { last: last.factor(), r8: by8, r16: r8.times(&by8).factor() }
     }
 
-    /// Takes in as many blocks of `data` as come in eights, and gives the rest back.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-    pub(super) fn update<'a>(&self, state: &mut Poly64, data: &'a [u8]) -> &'a [u8] {
-        let (eights, rest) = data.as_chunks::<128>();
-        let Some((first, eights)) = eights.split_first() else {
-            return data;
-        };
-        let [l0, l1, l2] = limbs(state.h)
-            .map(|limb| _mm512_zextsi128_si512(_mm_cvtsi64_si128(limb.cast_signed())));
-        let mut h = Limbs::load(first).plus(Limbs([l0, l1, l2]));
-        let mut eights = eights;
-        if let Some((second, more)) = eights.split_first() {
-            let mut other = Limbs::load(second);
-            let (pairs, odd) = more.as_chunks::<2>();
-            for [first, second] in pairs {
-                h = h.times(&self.r16).plus(Limbs::load(first));
-                other = other.times(&self.r16).plus(Limbs::load(second));
-            }
-            h = h.times(&self.r8).plus(other);
-            eights = odd;
-        }
-        for eight in eights {
-            h = h.times(&self.r8).plus(Limbs::load(eight));
-        }
-        let Limbs(sums) = h.times(&self.last);
-        state.h = joined(sums.map(|limb| _mm512_reduce_add_epi64(limb).cast_unsigned()));
-        rest
-    }
-
     /// Overwrites the powers.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
@@ -184,6 +199,64 @@ impl Powers {
         let none = Limbs([_mm512_setzero_si512(); 3]).factor();
         self = Self { last: none, r8: none, r16: none };
         optimization_barrier(&self);
+    }
+}
+
+/// The sums of blocks that came in eights, a lane for every eighth block.
+#[derive(Clone, Copy)]
+pub(super) struct Sums(Limbs);
+
+impl Sums {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+    pub(super) fn none() -> Self {
+        Self(Limbs([_mm512_setzero_si512(); 3]))
+    }
+
+    /// Takes in the first eight blocks after those of `state`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+    pub(super) fn after(state: &Poly64, data: &[u8; 128]) -> Self {
+        let before = limbs(state.h)
+            .map(|limb| _mm512_zextsi128_si512(_mm_cvtsi64_si128(limb.cast_signed())));
+        Self(Limbs::load(data).plus(Limbs(before)))
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+    fn add(&mut self, powers: &Powers, data: &[u8; 128]) {
+        self.0 = self.0.times_plus(&powers.r8, Limbs::load(data));
+    }
+
+    /// Takes in as many blocks of `data` as come in eights, and gives the rest back.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+    pub(super) fn update<'a>(&mut self, powers: &Powers, data: &'a [u8]) -> &'a [u8] {
+        let (eights, rest) = data.as_chunks::<128>();
+        let (pairs, odd) = eights.as_chunks::<2>();
+        if let Some(([first, second], pairs)) = pairs.split_first() {
+            self.add(powers, first);
+            let mut other = Limbs::load(second);
+            for [first, second] in pairs {
+                self.0 = self.0.times_plus(&powers.r16, Limbs::load(first));
+                other = other.times_plus(&powers.r16, Limbs::load(second));
+            }
+            self.0 = self.0.times_plus(&powers.r8, other);
+        }
+        for eight in odd {
+            self.add(powers, eight);
+        }
+        rest
+    }
+
+    /// Adds all up.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+    pub(super) fn finish(self, powers: &Powers, state: &mut Poly64) {
+        let Limbs([x0, x1, x2]) = self.0.times(&powers.last);
+        let [x0, x1, x2] =
+            [_mm512_reduce_add_epi64(x0), _mm512_reduce_add_epi64(x1), _mm512_reduce_add_epi64(x2)];
+        state.h = joined([x0.cast_unsigned(), x1.cast_unsigned(), x2.cast_unsigned()]);
     }
 }
 
@@ -195,7 +268,7 @@ fn limbs([h0, h1, h2]: [u64; 3]) -> [u64; 3] {
 
 /// The words of a number in limbs below 2⁵⁰.
 #[inline]
-fn joined([l0, l1, l2]: [u64; 3]) -> [u64; 3] {
+pub(super) fn joined([l0, l1, l2]: [u64; 3]) -> [u64; 3] {
     let low = u128::from(l0) + (u128::from(l1) << 44);
     let (low, carry) = low.overflowing_add(u128::from(l2 & ((1 << 40) - 1)) << 88);
     let [h0, h1] = halves(low);

@@ -1,0 +1,123 @@
+//! Poly1305 with the 52-bit multiplier for eight messages at once, one in each lane, each with its own
+//! `r`: no powers are needed. The arithmetic is that of [`super::poly`].
+
+use core::arch::x86_64::*;
+
+use super::poly::{Limbs, joined};
+use crate::crypto::kernel::many::ABREAST;
+use crate::crypto::kernel::memory::{load512, store512};
+use crate::crypto::kernel::words::Blocks;
+
+/// The bits that the words of `r` may have.
+const CLAMP: [i64; 2] = [0x0fff_fffc_0fff_ffff, 0x0fff_fffc_0fff_fffc];
+
+/// What comes out for eight texts: what the limbs of their sums are, and the tags that follow if nothing
+/// comes after.
+pub(super) type Out = Blocks<5>;
+
+/// Authenticates the first `len` bytes of each text, a multiple of 64, with the key that its block begins
+/// with.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+pub(super) fn update(
+    keys: &[[u8; 64]; ABREAST],
+    texts: &[&[u8]; ABREAST],
+    len: usize,
+    out: &mut Out,
+) {
+    let mut rows = [_mm512_setzero_si512(); ABREAST];
+    for (row, key) in rows.iter_mut().zip(keys) {
+        *row = load512(key);
+    }
+    let [r0, r1, pad0, pad1, ..] = transpose(rows);
+    let [r0, r1] = [
+        _mm512_and_si512(r0, _mm512_set1_epi64(CLAMP[0])),
+        _mm512_and_si512(r1, _mm512_set1_epi64(CLAMP[1])),
+    ];
+    let r = Limbs::new(r0, r1).factor();
+    let mut h = Limbs::new(_mm512_setzero_si512(), _mm512_setzero_si512());
+    for at in (0..len).step_by(64) {
+        for (row, text) in rows.iter_mut().zip(texts) {
+            if let Some(text) = text[at..].first_chunk() {
+                *row = load512(text);
+            }
+        }
+        let [l0, h0, l1, h1, l2, h2, l3, h3] = transpose(rows);
+        for (low, high) in [(l0, h0), (l1, h1), (l2, h2), (l3, h3)] {
+            h = h.times_plus(&r, Limbs::block(low, high));
+        }
+    }
+    h = h.times(&r);
+    let Limbs([x0, x1, x2]) = h;
+    let [tag0, tag1] = tags(h, [pad0, pad1]);
+    for (out, vector) in out.0.iter_mut().zip([x0, x1, x2, tag0, tag1]) {
+        store512(out, vector);
+    }
+}
+
+/// The low and high words of the tags.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+fn tags(h: Limbs, [pad0, pad1]: [__m512i; 2]) -> [__m512i; 2] {
+    let Limbs([x0, x1, x2]) = h.reduced();
+    let low = _mm512_or_si512(x0, _mm512_slli_epi64::<44>(x1));
+    let high = _mm512_or_si512(_mm512_srli_epi64::<20>(x1), _mm512_slli_epi64::<24>(x2));
+    let low = _mm512_add_epi64(low, pad0);
+    let high = _mm512_add_epi64(high, pad1);
+    // A sum that is smaller than what was added has carried.
+    let carried = _mm512_cmplt_epu64_mask(low, pad0);
+    [low, _mm512_mask_add_epi64(high, carried, high, _mm512_set1_epi64(1))]
+}
+
+/// The tag of one text.
+#[inline]
+pub(super) fn tag(out: &Out, lane: usize) -> [u8; 16] {
+    let [_, _, _, low, high] = &out.0;
+    (u128::from(word(low, lane)) | u128::from(word(high, lane)) << 64).to_le_bytes()
+}
+
+/// The sum of one text.
+#[inline]
+pub(super) fn sum(out: &Out, lane: usize) -> [u64; 3] {
+    let [x0, x1, x2, ..] = &out.0;
+    joined([word(x0, lane), word(x1, lane), word(x2, lane)])
+}
+
+#[inline]
+fn word(words: &[u8; 64], lane: usize) -> u64 {
+    u64::from_le_bytes(words.as_chunks().0[lane])
+}
+
+/// Words of messages from messages of words, eight of each.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+fn transpose(x: [__m512i; 8]) -> [__m512i; 8] {
+    let [x0, x1, x2, x3, x4, x5, x6, x7] = x;
+    let even01 = _mm512_unpacklo_epi64(x0, x1);
+    let odd01 = _mm512_unpackhi_epi64(x0, x1);
+    let even23 = _mm512_unpacklo_epi64(x2, x3);
+    let odd23 = _mm512_unpackhi_epi64(x2, x3);
+    let even45 = _mm512_unpacklo_epi64(x4, x5);
+    let odd45 = _mm512_unpackhi_epi64(x4, x5);
+    let even67 = _mm512_unpacklo_epi64(x6, x7);
+    let odd67 = _mm512_unpackhi_epi64(x6, x7);
+    let [w0, w2, w4, w6] = quarters(even01, even23, even45, even67);
+    let [w1, w3, w5, w7] = quarters(odd01, odd23, odd45, odd67);
+    [w0, w1, w2, w3, w4, w5, w6, w7]
+}
+
+/// The first, second, third and last quarters of four vectors.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+fn quarters(a: __m512i, b: __m512i, c: __m512i, d: __m512i) -> [__m512i; 4] {
+    let low_ab = _mm512_shuffle_i64x2::<0b01_00_01_00>(a, b);
+    let high_ab = _mm512_shuffle_i64x2::<0b11_10_11_10>(a, b);
+    let low_cd = _mm512_shuffle_i64x2::<0b01_00_01_00>(c, d);
+    let high_cd = _mm512_shuffle_i64x2::<0b11_10_11_10>(c, d);
+    [
+        _mm512_shuffle_i64x2::<0b10_00_10_00>(low_ab, low_cd),
+        _mm512_shuffle_i64x2::<0b11_01_11_01>(low_ab, low_cd),
+        _mm512_shuffle_i64x2::<0b10_00_10_00>(high_ab, high_cd),
+        _mm512_shuffle_i64x2::<0b11_01_11_01>(high_ab, high_cd),
+    ]
+}

@@ -1,0 +1,327 @@
+//! Changes of a stopped manager's folder: other keys, another membership.
+//!
+//! The key file is driven by the same machine as the native one. A change reads everything, writes
+//! a snapshot of the whole state and a segment that goes on from it, sealed under the new DEK, and
+//! removes what stood there, so that nothing is left under a DEK that is given up.
+//!
+//! # Order
+//!
+//! 1. The new snapshot and segment, durable, under temporary names that Swarm ignores.
+//! 2. The key file, with the DEK so far as current and the new one as pending, wrapped for the new
+//!    unlock key if there is one. Up to here a failure leaves the folder as it was.
+//! 3. The segment gets its name, then the snapshot; the old ones are removed.
+//! 4. The key file with the new DEK alone.
+//!
+//! Wherever it stops, the folder opens: before 2 with the old unlock key, after it with the new one,
+//! for us and for dockerd, which takes a pending DEK for a rotation of its own. A second run
+//! finishes.
+
+mod keys;
+mod report;
+mod rewrite;
+#[cfg(test)]
+mod tests;
+
+use core::fmt;
+use std::path::Path;
+use std::sync::Arc;
+
+use keys::KeyState;
+pub use report::{Progress, Report};
+use rewrite::{Edit, Reading};
+
+use crate::error::{Error, Misuse, Result};
+use crate::fs::{Fs, Lock, RealFs};
+use crate::key::{Event, Mode, Reason, Rekey, UnlockKey, Wanted};
+use crate::swarm::folder::Folder;
+use crate::swarm::state::read_key_file;
+use crate::wal::etcd::SEGMENT_SIZE;
+
+/// A change of a manager's folder.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub enum Change<'a> {
+    /// Finishes a rotation of the DEK that was found half done, by dockerd or by an earlier run, and
+    /// rotates a DEK that is marked as one that stood in the clear. Nothing else.
+    FinishRotation,
+    /// A new DEK. Also for one of several managers: nothing changes but this node's own files.
+    RotateDek,
+    /// Another unlock key. In a cluster of several managers it can only be the one that the cluster
+    /// has already, as this node's own store knows it: what one manager writes into its log on its own
+    /// is not the cluster's.
+    RotateUnlockKey {
+        /// The key.
+        new: &'a UnlockKey,
+        /// Whether the DEK changes too. Unless it does, the old unlock key and an old copy of the
+        /// key file go on opening what the node seals.
+        rekey: Rekey,
+    },
+    /// Locks a manager that was not locked, with a new DEK: the one so far stood in the clear.
+    Lock {
+        /// The key.
+        new: &'a UnlockKey,
+    },
+    /// Autolock off, with a new DEK: the one of the locked time is not put into the clear.
+    AutolockOff,
+    /// Cuts the membership down to this node, so that dockerd starts alone from it. For a cluster
+    /// that lost its quorum for good; the other managers must never come back.
+    ForceNewCluster,
+}
+
+/// The folder of a stopped manager, held for a change.
+///
+/// While it is held no dockerd opens the folder's log: it has etcd's own locks.
+///
+/// ```no_run
+/// use nodeseal::swarm::{Change, Manager, Progress};
+/// use nodeseal::{Rekey, UnlockKey};
+///
+/// let old = UnlockKey::from_text("SWMKEY-1-Lh2nIahpm1gNl17yUYIEjb90rMgvE9CS+rrp/d1nquo")?;
+/// let manager = Manager::open("/var/lib/docker/swarm", Some(&old))?;
+/// let new = UnlockKey::generate()?;
+/// // Kept in a safe place first: from some moment on nothing else opens the folder.
+/// println!("{}", &*new.to_text());
+/// let change = Change::RotateUnlockKey { new: &new, rekey: Rekey::NewDek };
+/// let report = manager.apply(change, &mut |progress| eprintln!("{progress:?}"))?;
+/// println!("{} secrets", report.objects[&nodeseal::swarm::ObjectKind::Secret]);
+/// # Ok::<(), nodeseal::Error>(())
+/// ```
+pub struct Manager {
+    fs: Arc<dyn Fs>,
+    folder: Folder,
+    state: KeyState,
+    locks: Vec<Box<dyn Lock>>,
+    segment_size: u64,
+}
+
+impl Manager {
+    /// Takes the folder in `dir`, which holds `certificates` and `raft`. The key is not looked at
+    /// when the key file is not locked. Nothing is changed.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Busy`] while a dockerd runs on it. [`Error::KeyRequired`] and [`Error::WrongKey`] are
+    /// of the unlock key. [`Error::Missing`] when there is no key file or no log. [`Error::Damaged`]
+    /// when the key file is, or has no DEK. [`Error::Io`] is what the system says, on systems other
+    /// than Linux that there are no such locks.
+    pub fn open(dir: impl AsRef<Path>, key: Option<&UnlockKey>) -> Result<Self> {
+        Self::open_in(Arc::new(RealFs::default()), dir.as_ref(), key)
+    }
+
+    /// As [`Manager::open`], through a given file system.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Manager::open`].
+    pub fn open_in(fs: Arc<dyn Fs>, dir: &Path, key: Option<&UnlockKey>) -> Result<Self> {
+        let folder = Folder::new(dir);
+        let locks = folder.lock(&*fs)?;
+        if locks.is_empty() {
+            return Err(Error::Missing(folder.log()));
+        }
+        let path = folder.key_file();
+        let file = read_key_file(&*fs, &path)?;
+        let keys = file.unlock(key).map_err(|error| error.in_file(&path))?;
+        let state = KeyState::new(&file, keys, key).map_err(|error| error.in_file(&path))?;
+        Ok(Self { fs, folder, state, locks, segment_size: SEGMENT_SIZE })
+    }
+
+    /// What [`Manager::apply`] would do. Changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// As for [`Manager::apply`].
+    pub fn plan(&self, change: Change<'_>) -> Result<Report> {
+        let reading = self.read()?;
+        let turn = Turn::of(change, &reading, &self.state)?;
+        // What is found half done is finished before the machine is asked for more.
+        let mut next = self.state.duplicate();
+        while next.is_rotating() {
+            next = next.without_retiring()?;
+        }
+        let last = turn.apply(&next)?;
+        let needed = turn.is_needed(&next, &last) || self.state.is_rotating();
+        let last = if last.is_rotating() { last.without_retiring()? } else { last };
+        let mut report = reading.report(turn.edit);
+        if !needed {
+            report.replaced.clear();
+        }
+        report.keys(&self.state, &last);
+        Ok(report)
+    }
+
+    /// Makes a change. It is done and durable when this returns; if it fails, the folder is as it
+    /// was, or opens with the new unlock key and a second run finishes.
+    ///
+    /// What a running dockerd did not finish is finished first. `progress` is called as the work
+    /// goes on.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`] if something in log or snapshots would be lost: nothing is changed then.
+    /// [`Misuse::State`] if the change does not fit the state, as locking what is locked, or is not
+    /// one that a member of a larger cluster can make on its own. [`Error::Unsupported`] for a node
+    /// in FIPS mode. [`Error::Io`] is what the system says.
+    pub fn apply(
+        mut self,
+        change: Change<'_>,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Report> {
+        let before = self.state.duplicate();
+        progress(Progress::Reading);
+        let mut reading = self.read()?;
+        // Refused before anything is changed.
+        Turn::of(change, &reading, &self.state)?;
+        let mut replaced = Vec::new();
+        while self.state.is_rotating() {
+            replaced.extend(reading.report(Edit::Nothing).replaced);
+            let next = self.state.duplicate();
+            self.rewrite(Edit::Nothing, next, reading, progress)?;
+            reading = self.read()?;
+        }
+        let turn = Turn::of(change, &reading, &self.state)?;
+        let next = turn.apply(&self.state)?;
+        let mut report = reading.report(turn.edit);
+        if turn.is_needed(&self.state, &next) {
+            replaced.append(&mut report.replaced);
+            self.rewrite(turn.edit, next, reading, progress)?;
+        }
+        report.replaced = replaced;
+        report.keys(&before, &self.state);
+        Ok(report)
+    }
+
+    fn read(&self) -> Result<Reading> {
+        Reading::of(&*self.fs, &self.folder, &self.state.node_keys())
+    }
+
+    /// One turn: everything is sealed under `next`'s active DEK, and the retiring one goes.
+    fn rewrite(
+        &mut self,
+        edit: Edit<'_>,
+        next: KeyState,
+        reading: Reading,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<()> {
+        let (fs, path) = (Arc::clone(&self.fs), self.folder.key_file());
+        let prepared = reading.prepare(
+            &*fs,
+            &self.folder,
+            edit,
+            next.active(),
+            self.segment_size,
+            progress,
+        )?;
+        progress(Progress::KeyFile);
+        // Also if nothing in it changes: what was found may not be durable.
+        if let Err(error) = next.write(&*fs, &path) {
+            prepared.discard();
+            return Err(error);
+        }
+        let lock = prepared.publish(&self.folder, progress)?;
+        self.locks.push(lock);
+        self.state = next;
+        if self.state.is_rotating() {
+            let last = self.state.without_retiring()?;
+            last.write(&*fs, &path)?;
+            self.state = last;
+        }
+        Ok(())
+    }
+}
+
+/// A change, fitted to what was found.
+struct Turn<'a> {
+    event: Option<Event<'static>>,
+    key: Option<&'a UnlockKey>,
+    edit: Edit<'a>,
+}
+
+impl<'a> Turn<'a> {
+    fn of(change: Change<'a>, reading: &Reading, state: &KeyState) -> Result<Self> {
+        let alone = || {
+            let what = "of several managers, one cannot change the cluster's unlock key on its own: \
+                        rotate-dek, or force-new-cluster first";
+            if reading.is_alone() { Ok(()) } else { Err(Error::from(Misuse::State(what))) }
+        };
+        let locked = state.lifecycle.mode != Mode::Clear;
+        // The version that dockerd would give: of the entry before the change's own.
+        let event = |wanted, rekey| Event::Lock { version: reading.index, wanted, rekey };
+        let turn = |event, key, edit| Ok(Self { event, key, edit });
+        match change {
+            Change::FinishRotation => turn(Some(Event::Settle), None, Edit::Nothing),
+            Change::RotateDek => turn(Some(Event::Rotate(Reason::Requested)), None, Edit::Nothing),
+            Change::RotateUnlockKey { new, rekey } => {
+                state.accepts(new)?;
+                if !locked {
+                    return Err(Misuse::State("the manager is not locked: lock it").into());
+                }
+                if !reading.is_alone() {
+                    let cluster = reading.image.parsed_cluster()?;
+                    let version = cluster.facts.meta.version;
+                    let known = cluster.unlock_key().is_some_and(|key| key.ct_eq(new));
+                    if !known || version <= state.lifecycle.kek_version {
+                        alone()?;
+                    }
+                    let event = Event::Lock { version, wanted: Wanted::OtherKey, rekey };
+                    return turn(Some(event), Some(new), Edit::Nothing);
+                }
+                turn(Some(event(Wanted::OtherKey, rekey)), Some(new), Edit::UnlockKey(Some(new)))
+            }
+            Change::Lock { new } => {
+                alone()?;
+                // Locked already, with a cluster that does not know it, is how an earlier run that
+                // was interrupted leaves it.
+                if locked && reading.image.parsed_cluster()?.unlock_key().is_some() {
+                    let what = "the manager is locked already: rotate its unlock key";
+                    return Err(Misuse::State(what).into());
+                }
+                state.accepts(new)?;
+                let event = event(Wanted::OtherKey, Rekey::NewDek);
+                turn(Some(event), Some(new), Edit::UnlockKey(Some(new)))
+            }
+            Change::AutolockOff => {
+                alone()?;
+                if !locked {
+                    return Err(Misuse::State("the manager is not locked").into());
+                }
+                turn(Some(event(Wanted::Off, Rekey::NewDek)), None, Edit::UnlockKey(None))
+            }
+            Change::ForceNewCluster => {
+                if reading.is_alone() {
+                    return Err(Misuse::State("it is the only manager already").into());
+                }
+                if reading.image.removed.contains(&reading.member.raft_id) {
+                    let what = "this node was removed from the cluster, and cannot begin a new one";
+                    return Err(Misuse::State(what).into());
+                }
+                turn(None, None, Edit::Alone)
+            }
+        }
+    }
+
+    /// The key file's state after it. `kek-version` is not protected by anything; what is beyond
+    /// the log's end was not written by a manager.
+    fn apply(&self, state: &KeyState) -> Result<KeyState> {
+        let Some(event) = self.event else { return Ok(state.duplicate()) };
+        let mut state = state.duplicate();
+        if let Event::Lock { version, .. } = event {
+            let before = version.saturating_sub(1);
+            state.lifecycle.kek_version = state.lifecycle.kek_version.min(before);
+        }
+        state.after(event, self.key)
+    }
+
+    fn is_needed(&self, before: &KeyState, after: &KeyState) -> bool {
+        !matches!(self.edit, Edit::Nothing) || before.lifecycle != after.lifecycle
+    }
+}
+
+impl fmt::Debug for Manager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manager")
+            .field("key_file", &self.folder.key_file())
+            .field("protection", &self.state.lifecycle.protection())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,286 @@
+//! Changes on the folders of genuine managers, on a disk that fails on demand.
+
+mod crash;
+mod large;
+mod refused;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::*;
+use crate::fs::SimFs;
+use crate::key::Protection;
+use crate::secret::SecretKey;
+use crate::swarm::tests::capture::Capture;
+use crate::swarm::{FindingKind, KeyFile, ObjectKind, State};
+
+const DIR: &str = "/swarm";
+
+pub(super) fn key(byte: u8) -> UnlockKey {
+    UnlockKey::from_key(SecretKey::init(|bytes| bytes.fill(byte)))
+}
+
+/// A capture's folder on a simulated disk, its segments without most of the zeros behind them.
+pub(super) struct Folder {
+    pub(super) disk: SimFs,
+    pub(super) key: Option<UnlockKey>,
+    /// Every secret's payload, by name.
+    secrets: BTreeMap<String, Vec<u8>>,
+}
+
+pub(super) fn load(name: &str) -> Folder {
+    let capture = Capture::unpack(name);
+    let disk = SimFs::new();
+    copy(&capture.dir(), Path::new(DIR), &disk);
+    let key = capture.key();
+    let secrets = secrets(&disk, key.as_ref()).unwrap();
+    Folder { disk, key, secrets }
+}
+
+fn copy(from: &Path, to: &Path, disk: &SimFs) {
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let (path, to) = (entry.path(), to.join(entry.file_name()));
+        if path.is_dir() {
+            // Also where there is nothing in it.
+            disk.create_dir_all(&to).unwrap();
+            copy(&path, &to, disk);
+        } else if ["key", "crt", "wal", "snap"]
+            .iter()
+            .any(|end| path.extension() == Some(end.as_ref()))
+        {
+            let mut bytes = std::fs::read(&path).unwrap();
+            while bytes.ends_with(&[0; 1024]) {
+                bytes.truncate(bytes.len() - 512);
+            }
+            disk.write_file(&to, &bytes).unwrap();
+        }
+    }
+}
+
+/// Every secret's payload, if nothing is lost.
+pub(super) fn secrets(
+    disk: &SimFs,
+    key: Option<&UnlockKey>,
+) -> Result<BTreeMap<String, Vec<u8>>, Error> {
+    let state = State::read_in(disk, Path::new(DIR), key)?;
+    let lost = state.losses().find(|finding| finding.kind != FindingKind::TornTail);
+    assert!(lost.is_none(), "{lost:?}");
+    let secrets = state.objects.secrets.into_values();
+    Ok(secrets.map(|one| (one.facts.name, one.payload.expose().to_vec())).collect())
+}
+
+pub(super) fn open(disk: &SimFs, key: Option<&UnlockKey>) -> Result<Manager> {
+    let mut manager = Manager::open_in(Arc::new(disk.clone()), Path::new(DIR), key)?;
+    manager.segment_size = 1 << 16;
+    Ok(manager)
+}
+
+pub(super) fn apply(disk: &SimFs, key: Option<&UnlockKey>, change: Change<'_>) -> Result<Report> {
+    open(disk, key)?.apply(change, &mut |_| {})
+}
+
+pub(super) fn dek(disk: &SimFs, key: Option<&UnlockKey>) -> SecretKey {
+    let text = disk.read_file(&Path::new(DIR).join("certificates/swarm-node.key")).unwrap();
+    let keys = KeyFile::parse(&text).unwrap().unlock(key).unwrap();
+    assert!(keys.pending.is_none());
+    keys.current.unwrap()
+}
+
+/// The files in which a record opens with `key`, wherever it begins.
+pub(super) fn opened_by(disk: &SimFs, key: &SecretKey) -> Vec<PathBuf> {
+    let opens = |bytes: &[u8]| {
+        let starts = bytes.windows(3).enumerate().filter(|(_, window)| *window == [8, 1, 0x12]);
+        starts.into_iter().any(|(at, _)| any_len(&bytes[at..], key))
+    };
+    disk.paths().into_iter().filter(|path| opens(&disk.read_file(path).unwrap())).collect()
+}
+
+/// A record says how long its data is, and ends with a nonce of 24 bytes.
+fn any_len(rest: &[u8], key: &SecretKey) -> bool {
+    let (mut len, mut at) = (0_usize, 3);
+    while let Some(byte) = rest.get(at).filter(|_| at < 7) {
+        len |= usize::from(byte & 0x7f) << (7 * (at - 3));
+        at += 1;
+        if byte & 0x80 == 0 {
+            let record = rest.get(..at + len + 26);
+            let record = record.and_then(|record| crate::swarm::record::Record::parse(record).ok());
+            return record.is_some_and(|record| record.open(Some(key)).is_ok());
+        }
+    }
+    false
+}
+
+/// The unlock key that the cluster's object has.
+fn cluster_key(disk: &SimFs, key: Option<&UnlockKey>) -> (Option<UnlockKey>, u64, bool) {
+    let state = State::read_in(disk, Path::new(DIR), key).unwrap();
+    let mut cluster = state.objects.clusters.into_values().next().unwrap();
+    let key = cluster.unlock_keys.pop().map(|entry| entry.key);
+    (key, cluster.facts.meta.version, cluster.facts.autolock)
+}
+
+impl Folder {
+    /// Applies a change, and sees that all is there, under new keys alone.
+    #[track_caller]
+    fn check(&self, change: Change<'_>, after: Option<&UnlockKey>) -> Report {
+        let old = dek(&self.disk, self.key.as_ref());
+        let was_empty = opened_by(&self.disk, &old).is_empty();
+        assert!(!was_empty, "the search finds what is there");
+        let planned = open(&self.disk, self.key.as_ref()).unwrap().plan(change).unwrap();
+        let report = apply(&self.disk, self.key.as_ref(), change).unwrap();
+        assert_eq!(planned, report, "what is planned is done");
+        assert_eq!(secrets(&self.disk, after).unwrap(), self.secrets);
+        let new = dek(&self.disk, after);
+        assert_eq!(report.new_dek, !new.ct_eq(&old));
+        if report.new_dek {
+            assert_eq!(opened_by(&self.disk, &old), Vec::<PathBuf>::new());
+        }
+        let (cluster, version, autolock) = cluster_key(&self.disk, after);
+        if !matches!(change, Change::RotateDek | Change::ForceNewCluster | Change::FinishRotation) {
+            assert_eq!(cluster.is_some(), after.is_some());
+            assert!(cluster.zip(after).is_none_or(|(one, other)| one.ct_eq(other)));
+            assert_eq!((autolock, version), (after.is_some(), report.kek_version));
+        }
+        let state = State::read_in(&self.disk, Path::new(DIR), after).unwrap();
+        assert_eq!((state.raft.segments.len(), state.raft.snapshots.len()), (1, 1));
+        report
+    }
+}
+
+#[test]
+fn the_unlock_key_changes_with_and_without_the_dek() {
+    for name in ["1-autolocked", "2-snapshots", "5-kek-rotated-killed", "docker-26-2-snapshots"] {
+        let folder = load(name);
+        let new = key(9);
+        let change = Change::RotateUnlockKey { new: &new, rekey: Rekey::NewDek };
+        let report = folder.check(change, Some(&new));
+        assert!(report.new_dek && !report.finishes_rotation, "{name}");
+        assert_eq!(report.protection, Protection::Locked);
+        // Once more, without anything in between.
+        let newer = key(10);
+        let change = Change::RotateUnlockKey { new: &newer, rekey: Rekey::KeepDek };
+        let folder = Folder { key: Some(new), ..folder };
+        let again = folder.check(change, Some(&newer));
+        assert!(!again.new_dek && again.kek_version > report.kek_version, "{name}");
+        assert!(matches!(secrets(&folder.disk, folder.key.as_ref()), Err(Error::WrongKey)));
+    }
+}
+
+#[test]
+fn the_dek_changes_in_any_cluster() {
+    for name in ["1-autolocked", "3-unlocked", "4-dek-rotated", "three-managers-m1"] {
+        let folder = load(name);
+        let report = folder.check(Change::RotateDek, folder.key.as_ref());
+        assert!(report.new_dek && report.members_removed.is_empty(), "{name}");
+        folder.check(Change::RotateDek, folder.key.as_ref());
+    }
+}
+
+#[test]
+fn a_manager_is_locked_and_unlocked_again() {
+    let folder = load("3-unlocked");
+    let new = key(9);
+    let report = folder.check(Change::Lock { new: &new }, Some(&new));
+    assert_eq!(report.protection, Protection::Locked);
+    let folder = Folder { key: Some(new), ..folder };
+    let report = folder.check(Change::AutolockOff, None);
+    assert!(report.new_dek);
+    assert_eq!(report.protection, Protection::Clear);
+}
+
+#[test]
+fn the_membership_is_cut_to_one() {
+    let folder = load("three-managers-m2");
+    let report = folder.check(Change::ForceNewCluster, folder.key.as_ref());
+    assert_eq!(report.members_removed.len(), 2);
+    assert!(!report.new_dek);
+    let state = State::read_in(&folder.disk, Path::new(DIR), folder.key.as_ref()).unwrap();
+    let own = state.raft.member.unwrap().raft_id;
+    assert_eq!(state.objects.members.keys().copied().collect::<Vec<_>>(), [own]);
+    assert_eq!(state.raft.last_index, Some(report.snapshot_index));
+    assert_eq!(state.raft.hard_state.unwrap().commit, report.snapshot_index);
+    assert!(report.objects[&ObjectKind::Node] == 3, "the nodes' objects stay");
+    // Alone, it may have an unlock key of its own.
+    let new = key(9);
+    folder.check(Change::RotateUnlockKey { new: &new, rekey: Rekey::NewDek }, Some(&new));
+}
+
+/// What is half done, and why.
+fn begin(folder: &Folder, marked: bool) {
+    let path = Path::new(DIR).join("certificates/swarm-node.key");
+    let file = KeyFile::parse(&folder.disk.read_file(&path).unwrap()).unwrap();
+    let keys = file.unlock(folder.key.as_ref()).unwrap();
+    let pending = SecretKey::init(|bytes| bytes.fill(7));
+    let contents = crate::swarm::key_file::Contents {
+        tls_key: &keys.tls_key,
+        kek_version: file.kek_version().unwrap(),
+        current: keys.current.as_ref(),
+        pending: Some(&pending).filter(|_| !marked),
+        needs_rotation: marked,
+    };
+    contents.replace(&folder.disk, &path, folder.key.as_ref()).unwrap();
+}
+
+#[test]
+fn what_is_half_done_is_finished() {
+    let folder = load("1-autolocked");
+    let first = dek(&folder.disk, folder.key.as_ref());
+    begin(&folder, false);
+    let report = apply(&folder.disk, folder.key.as_ref(), Change::FinishRotation).unwrap();
+    assert!(report.finishes_rotation && report.new_dek);
+    let second = dek(&folder.disk, folder.key.as_ref());
+    assert!(second.ct_eq(&SecretKey::init(|bytes| bytes.fill(7))), "the pending one");
+    assert!(opened_by(&folder.disk, &first).is_empty());
+    assert!(!opened_by(&folder.disk, &second).is_empty());
+    assert_eq!(secrets(&folder.disk, folder.key.as_ref()).unwrap(), folder.secrets);
+
+    // Nothing is left to do, and nothing is done.
+    let files = |disk: &SimFs| -> Vec<_> {
+        disk.paths().into_iter().map(|path| (disk.read_file(&path), path)).collect()
+    };
+    let before = files(&folder.disk);
+    let report = apply(&folder.disk, folder.key.as_ref(), Change::FinishRotation).unwrap();
+    assert!(!report.new_dek && report.replaced.is_empty());
+    assert!(files(&folder.disk) == before);
+
+    // The mark alone asks for a new DEK.
+    begin(&folder, true);
+    let report = apply(&folder.disk, folder.key.as_ref(), Change::FinishRotation).unwrap();
+    assert!(report.new_dek);
+    assert!(opened_by(&folder.disk, &second).is_empty());
+
+    // A change finishes first, too.
+    begin(&folder, false);
+    let report = apply(&folder.disk, folder.key.as_ref(), Change::RotateDek).unwrap();
+    assert!(report.finishes_rotation && report.new_dek);
+    let last = dek(&folder.disk, folder.key.as_ref());
+    assert!(!last.ct_eq(&SecretKey::init(|bytes| bytes.fill(7))), "one more round");
+    assert_eq!(secrets(&folder.disk, folder.key.as_ref()).unwrap(), folder.secrets);
+}
+
+#[test]
+fn a_forged_version_does_not_keep_a_key_away() {
+    let folder = load("1-autolocked");
+    let path = Path::new(DIR).join("certificates/swarm-node.key");
+    let text = String::from_utf8(folder.disk.read_file(&path).unwrap()).unwrap();
+    let forged = text.replacen("kek-version: 0", "kek-version: 18446744073709551615", 1);
+    assert_ne!(forged, text);
+    folder.disk.write_file(&path, forged.as_bytes()).unwrap();
+    let new = key(9);
+    let report =
+        folder.check(Change::RotateUnlockKey { new: &new, rekey: Rekey::NewDek }, Some(&new));
+    assert!(report.kek_version < 1000);
+}
+
+#[test]
+fn a_torn_tail_is_cut_off() {
+    let folder = load("5-kek-rotated-killed");
+    let state = State::read_in(&folder.disk, Path::new(DIR), folder.key.as_ref()).unwrap();
+    let segment = state.raft.segments.last().unwrap();
+    let path = Path::new(DIR).join("raft/wal-v3-encrypted").join(&segment.name);
+    let mut bytes = folder.disk.read_file(&path).unwrap();
+    bytes.truncate(usize::try_from(segment.used).unwrap());
+    bytes.extend([0x40, 0, 0, 0, 0, 0, 0, 0, 8, 2]);
+    folder.disk.write_file(&path, &bytes).unwrap();
+    folder.check(Change::RotateDek, folder.key.as_ref());
+}
