@@ -216,11 +216,13 @@ impl Log {
         self.writer.record(ENTRY, &entry);
     }
 
+    /// Sealed under a nonce of its entry's: two records with the same content are a finding.
     fn sealed(&self, fernet: bool, plain: &[u8]) -> Vec<u8> {
-        if fernet {
-            fernet_record(&DEK, &[2; 16], plain)
-        } else {
-            boxed_record(&DEK, &[2; 24], plain)
+        let mut nonce = [2; 24];
+        nonce[..8].copy_from_slice(&self.index.to_le_bytes());
+        match nonce.first_chunk::<16>() {
+            Some(iv) if fernet => fernet_record(&DEK, iv, plain),
+            _ => boxed_record(&DEK, &nonce, plain),
         }
     }
 }
