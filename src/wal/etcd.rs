@@ -1,6 +1,5 @@
 //! Writing etcd's own segments.
 
-#[allow(dead_code, reason = "for whole logs: what is salvaged or imported")]
 mod writer;
 
 use core::fmt;
