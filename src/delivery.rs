@@ -23,12 +23,11 @@
 //! use nodeseal::delivery::{Assigned, Deliveries, Options};
 //! use nodeseal::grant::{Assignment, NodeId};
 //!
-//! # fn received() -> nodeseal::Result<Assignment> { unimplemented!() }
-//! # fn main() -> nodeseal::Result<()> {
+//! # fn on_a_node(received: Assignment) -> nodeseal::Result<()> {
 //! let mut assigned = Assigned::new(NodeId::new("w1")?);
 //! let folder = Deliveries::open("/run/prod/secrets", Options::new())?;
 //!
-//! let changed = assigned.take(received()?)?;
+//! let changed = assigned.take(received)?;
 //! for task in &changed.tasks {
 //!     let Some(secrets) = assigned.task(task) else { continue };
 //!     let delivery = folder.deliver(&secrets)?;
@@ -40,6 +39,7 @@
 //! }
 //! # Ok(())
 //! # }
+//! # fn main() {}
 //! ```
 //!
 //! # Security
