@@ -5,7 +5,9 @@
 //!
 //! With `NODESEAL_LONG` in the environment, best in an optimized build, at Swarm's own sizes: a log of
 //! over 64 MB in two segments, and a snapshot of over 60 MB. Then time is told beside that of copying
-//! the folder durably.
+//! log and snapshots durably. On two cores, of a log of 66 MB: 3 MiB at once (`export` 13), and 0.4 to
+//! 2.3 times the copying's time; of a snapshot of 66 MB: 125 MiB, and 0.4 to 2.7 times (a change is
+//! planned and made).
 #![cfg(all(feature = "swarm", target_os = "linux"))]
 #![allow(unsafe_code)]
 #![allow(clippy::unwrap_used, reason = "the helpers belong to the tests")]
