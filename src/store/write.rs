@@ -275,7 +275,7 @@ impl Inner {
             let in_flight = core::mem::take(&mut writer.in_flight);
             let file = Arc::clone(writer.out.file());
             let path = writer.out.path().to_owned();
-            // Here, for a later change may free more of them, in another file.
+            // Here: a change that comes during the fsync, which does not cover it, may free more.
             (file, path, writer.state.sequence, in_flight, self.dead_segments(writer.segment))
         };
         // The writer may go on meanwhile.
