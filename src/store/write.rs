@@ -143,7 +143,7 @@ impl Inner {
         for (id, range) in &change.entries {
             let record = change.buffer.expose().get(range.clone()).unwrap_or_default();
             let frame = frames.put(RECORD, &[&record_head(*id, prev), record])?;
-            slots.push((id.index, writer.slot(*id, frame.start, frame.len())?));
+            slots.push(writer.slot(*id, frame.start, frame.len())?);
             prev = id.era;
         }
         let header = snapshot.as_ref().map(|installed| Streams::dek_of(&installed.header[..]));
@@ -174,8 +174,8 @@ impl Inner {
         if let Some(from) = change.truncate {
             index.truncate(from);
         }
-        for (at, slot) in slots {
-            index.push(at, slot);
+        if let Some((first, _)) = change.entries.first() {
+            index.extend(first.index, &slots);
         }
         index.purged = next.purged;
         if next.last == next.purged {
