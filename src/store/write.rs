@@ -159,7 +159,7 @@ impl Inner {
 
         let written = writer.out.append(&frames, self.segment_size);
         self.or_poison(written)?;
-        if writer.out.end() >= self.segment_size / 2 && writer.out.is_fine_grained() {
+        if writer.out.end() >= self.segment_size / 2 {
             self.next.want();
         }
         writer.spare = frames.into_bytes();

@@ -10,8 +10,8 @@ use crate::fs::File;
 /// How far ahead of its end a segment is preallocated, in bytes: an append within it changes no
 /// file length and needs no blocks.
 const AHEAD: u64 = 1 << 20;
-/// From which length on an append is not preallocated, in bytes: to write everything twice would
-/// cost more than a file that grows.
+/// From which length on an append does not preallocate itself, in bytes: to write everything twice
+/// in one go would cost more than a file that grows.
 const LARGE: u64 = 256 << 10;
 
 /// Frames as they will stand in a segment, one after the other.
@@ -157,19 +157,18 @@ pub(crate) struct Appender {
     end: u64,
     allocated: u64,
     chain: u32,
-    appends: u64,
 }
 
 impl Appender {
     /// A file that is empty, or whose frames end at `end` with the chain at `chain`; zeros at most
     /// stand behind.
     pub(crate) const fn new(file: Arc<dyn File>, path: PathBuf, end: u64, chain: u32) -> Self {
-        Self { file, path, end, allocated: end, chain, appends: 0 }
+        Self { file, path, end, allocated: end, chain }
     }
 
     /// A file of `allocated` bytes, all of them zeros.
     pub(crate) const fn prepared(file: Arc<dyn File>, path: PathBuf, allocated: u64) -> Self {
-        Self { file, path, end: 0, allocated, chain: 0, appends: 0 }
+        Self { file, path, end: 0, allocated, chain: 0 }
     }
 
     /// Offset behind the last frame.
@@ -179,11 +178,6 @@ impl Appender {
 
     pub(crate) const fn chain(&self) -> u32 {
         self.chain
-    }
-
-    /// Whether what is appended here is small for the most part, so that preallocation serves it.
-    pub(crate) const fn is_fine_grained(&self) -> bool {
-        self.end / LARGE < self.appends
     }
 
     pub(crate) const fn file(&self) -> &Arc<dyn File> {
@@ -214,7 +208,6 @@ impl Appender {
         self.end = end;
         self.allocated = self.allocated.max(end);
         self.chain = frames.chain;
-        self.appends += 1;
         Ok(())
     }
 
@@ -296,14 +289,7 @@ mod tests {
             out.append(&frames, 16 << 20).unwrap();
             assert_eq!(len(), out.end().max(AHEAD + 64), "{n}");
         }
-        assert!(out.is_fine_grained());
         assert_eq!(read(&disk, 0).0.len(), 20);
-        for _ in 0..100 {
-            let mut frames = Frames::new(out.chain());
-            frames.put(Kind::Own(16), &[&vec![1; 600 << 10]]).unwrap();
-            out.append(&frames, 16 << 20).unwrap();
-        }
-        assert!(!out.is_fine_grained());
     }
 
     #[test]
