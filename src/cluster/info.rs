@@ -1,13 +1,14 @@
 //! What lists and inspections return: types without a field for a payload.
 
 use super::Cluster;
-use super::fold;
 use super::keys::PayloadKeyInfo;
 use super::map::{Key, Map};
 use super::node::{KeyReport, Node};
 use super::object::{Dates, Secret, Service, Task, TaskState};
 use super::policy::{Labels, Required, Selector, has};
-use crate::grant::{Grant, NodeId, NodePublicKey, Reference, SecretId, ServiceId, TaskId, Time};
+use crate::grant::{
+    Folded, Grant, NodeId, NodePublicKey, Reference, SecretId, ServiceId, TaskId, Time,
+};
 use crate::key::LockRecord;
 
 /// A secret, but for its payloads.
@@ -232,7 +233,7 @@ impl Filter {
         let any = ids.is_empty() && names.is_empty() && name_prefixes.is_empty();
         let fits = any
             || ids.iter().any(|id| secret.id.as_str().starts_with(id.as_str()))
-            || names.iter().any(|name| fold(name) == fold(&secret.name))
+            || names.iter().any(|name| name.eq_ignore_ascii_case(&secret.name))
             || name_prefixes.iter().any(|prefix| secret.name.starts_with(prefix.as_str()));
         fits && has(&secret.labels, labels) && (*internal || !secret.internal)
     }
@@ -272,7 +273,7 @@ impl Cluster {
     #[must_use]
     pub fn find_secret(&self, word: &str) -> Found<SecretInfo> {
         let id = SecretId::new(word).ok().filter(|id| self.secrets.contains(id));
-        let id = id.or_else(|| self.secret_names.get(&*fold(word)).cloned());
+        let id = id.or_else(|| self.secret_names.get(&Folded::new(word)?).cloned());
         find(id, word, &self.secrets, SecretId::as_str, |secret| SecretInfo::from(&**secret))
     }
 
@@ -293,7 +294,7 @@ impl Cluster {
     #[must_use]
     pub fn find_service(&self, word: &str) -> Found<ServiceInfo> {
         let id = ServiceId::new(word).ok().filter(|id| self.services.contains(id));
-        let id = id.or_else(|| self.service_names.get(&*fold(word)).cloned());
+        let id = id.or_else(|| self.service_names.get(&Folded::new(word)?).cloned());
         find(id, word, &self.services, ServiceId::as_str, |service| ServiceInfo::from(&**service))
     }
 
@@ -315,7 +316,7 @@ impl Cluster {
             generation.is_some_and(|generation| *generation.grants != *wanted)
         };
         let tasks = service.tasks.keys();
-        tasks.filter(|id| self.tasks.get(*id).is_some_and(|task| behind(task))).cloned().collect()
+        tasks.filter(|id| self.tasks.get(*id).is_some_and(&behind)).cloned().collect()
     }
 
     /// The task of this id.
