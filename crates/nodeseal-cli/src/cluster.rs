@@ -1,6 +1,7 @@
 //! Secrets, services and tasks of an embedded single-node store.
 
 pub(crate) mod args;
+mod attempts;
 mod audit;
 #[cfg(target_os = "linux")]
 mod deliver;

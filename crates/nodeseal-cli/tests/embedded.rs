@@ -7,6 +7,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use nodeseal::audit::{Action, Event};
+use nodeseal::grant::Time;
 use serde_json::Value;
 
 const PAYLOAD: &str = "correct horse battery staple";
@@ -320,6 +322,62 @@ fn the_audit_file_tells_what_happened_and_which_line_was_changed() {
     assert!(output.status.success(), "{}", err(&output));
     data.ok(&["audit", "verify"]);
     data.ok_with(&["secret", "create", "next", "-"], PAYLOAD);
+}
+
+/// The audit file's key is behind the lock: what failed becomes lines of it at the next unlock.
+#[test]
+fn failed_unlocks_become_lines_of_the_audit_file_at_the_next_unlock() {
+    let mut data = Data::locked();
+    let note = data.dir.path().join("data/unlock-failures");
+    let count = |data: &Data| data.ok(&["audit", "verify"]);
+    count(&data);
+    assert!(!note.exists());
+    let fails = |data: &mut Data, times: u32| {
+        let other = nodeseal::UnlockKey::generate().unwrap().to_text().to_string();
+        let key = data.key.replace(other);
+        (0..times).for_each(|_| assert_eq!(data.fails(&["secret", "ls"], "").0, 3));
+        data.key = key;
+    };
+    let failures = |data: &Data| -> Vec<Value> {
+        let text = fs::read_to_string(data.audit_file()).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.filter(|line| line["action"] == "unlock.fail").collect()
+    };
+    fails(&mut data, 3);
+    assert_eq!(failures(&data).len(), 0);
+    let mode = fs::metadata(&note).unwrap().permissions();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o600);
+    data.ok_with(&["secret", "create", "a", "-"], PAYLOAD);
+    let found = failures(&data);
+    assert_eq!(found.len(), 3);
+    for line in found {
+        assert_eq!(line["node"], "node");
+        assert!(line["by"].as_str().unwrap().starts_with("uid "), "{line}");
+        assert!(line["detail"].as_str().unwrap().ends_with("(noted while locked)"), "{line}");
+    }
+    assert!(!note.exists(), "told once");
+    count(&data);
+    assert_eq!(failures(&data).len(), 3);
+
+    // Whoever writes into the note puts no other event into the audit file, and stops nothing.
+    fails(&mut data, 1);
+    let mut bytes = fs::read(&note).unwrap();
+    let forged = Event::new(Action::SecretRemoved, Time::from_seconds(1)).encode();
+    bytes.extend_from_slice(&u16::try_from(forged.len()).unwrap().to_le_bytes());
+    bytes.extend_from_slice(&forged);
+    write(&note, &bytes);
+    count(&data);
+    let found = failures(&data);
+    assert_eq!(found.len(), 5);
+    assert_eq!(found[4]["detail"], "what was noted of further ones is damaged");
+    assert!(!fs::read_to_string(data.audit_file()).unwrap().contains("secret.remove"));
+
+    // It does not grow without end, and says that it did not.
+    write(&note, &vec![0; 64 << 10]);
+    fails(&mut data, 2);
+    assert_eq!(fs::metadata(&note).unwrap().len(), 64 << 10);
+    count(&data);
+    assert_eq!(failures(&data).last().unwrap()["detail"], "more were not noted");
 }
 
 #[test]
