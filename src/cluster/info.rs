@@ -11,6 +11,9 @@ use crate::grant::{
 };
 use crate::key::LockRecord;
 
+#[cfg(feature = "serde")]
+mod docker;
+
 /// A secret, but for its payloads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
@@ -81,46 +84,6 @@ impl From<&Secret> for SecretInfo {
     }
 }
 
-/// As `docker secret inspect` prints it, with what Docker does not have behind: `ID`, `Version`,
-/// `CreatedAt`, `UpdatedAt`, `Spec`, and then `Current`, `Versions`, and, if set, `Expires`,
-/// `RotateBy` and `Selector`.
-#[cfg(feature = "serde")]
-impl serde::Serialize for SecretInfo {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeMap as _;
-
-        #[derive(serde::Serialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Version {
-            index: u64,
-        }
-        #[derive(serde::Serialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Spec<'a> {
-            name: &'a str,
-            labels: &'a Labels,
-        }
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("ID", &self.id)?;
-        map.serialize_entry("Version", &Version { index: self.index })?;
-        map.serialize_entry("CreatedAt", &self.created)?;
-        map.serialize_entry("UpdatedAt", &self.updated)?;
-        map.serialize_entry("Spec", &Spec { name: &self.name, labels: &self.labels })?;
-        map.serialize_entry("Current", &self.current)?;
-        map.serialize_entry("Versions", &self.versions)?;
-        if let Some(expires) = self.dates.expires {
-            map.serialize_entry("Expires", &expires)?;
-        }
-        if let Some(rotate_by) = self.dates.rotate_by {
-            map.serialize_entry("RotateBy", &rotate_by)?;
-        }
-        if self.selector != Selector::default() {
-            map.serialize_entry("Selector", &self.selector)?;
-        }
-        map.end()
-    }
-}
-
 /// A service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
@@ -187,6 +150,12 @@ pub struct NodeInfo {
     pub id: NodeId,
     /// Its labels.
     pub labels: Labels,
+    /// Index of the command that changed its labels or its key last.
+    pub index: u64,
+    /// When it was added.
+    pub created: Time,
+    /// When its labels or its key were changed last.
+    pub updated: Time,
     /// What deliveries are sealed to.
     pub public_key: Option<NodePublicKey>,
     /// Which keys it said that it is on.
@@ -202,6 +171,9 @@ impl From<&Node> for NodeInfo {
         Self {
             id: node.id.clone(),
             labels: node.labels.clone(),
+            index: node.meta.index,
+            created: node.meta.created,
+            updated: node.meta.updated,
             public_key: node.public_key,
             keys: node.keys,
             sequence: node.sequence,

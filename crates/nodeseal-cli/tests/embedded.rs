@@ -256,6 +256,106 @@ fn references_are_read_as_docker_reads_them() {
     );
 }
 
+/// An operator's policy over what developers ask for: at grant, at the task, and whenever it changes.
+#[test]
+fn selectors_keep_a_secret_from_services_and_nodes_without_their_labels() {
+    let data = Data::new();
+    let create = ["secret", "create", "card_key", "-", "--service-selector", "team=pay"];
+    data.ok_with(
+        &[&create[..], &["--node-selector", "zone=pci", "-l", "env=prod"]].concat(),
+        PAYLOAD,
+    );
+    let shown: Value = serde_json::from_str(&data.ok(&["secret", "inspect", "card_key"])).unwrap();
+    assert_eq!(shown[0]["Selector"]["services"]["team"], "pay");
+    assert_eq!(shown[0]["Selector"]["nodes"]["zone"], "pci");
+    for bad in ["=x", ""] {
+        let words = ["secret", "create", "x", "-", "--node-selector", bad];
+        let (code, said) = data.fails(&words, PAYLOAD);
+        assert!(code == 1 && said.contains("expected KEY[=VALUE]"), "{said}");
+    }
+    let twice = ["secret", "create", "x", "-", "--node-selector", "a=1", "--node-selector", "a=2"];
+    assert!(data.fails(&twice, PAYLOAD).1.contains("asks for label a twice"));
+
+    let refused = |words: &[&str], whom: &str| {
+        let (code, said) = data.fails(words, "");
+        let expected = format!("the policy of secret 'card_key' does not allow {whom}");
+        assert!(code == 1 && said.contains(&expected), "{words:?}: {said}");
+    };
+    refused(&["service", "create", "web", "--secret", "card_key"], "service web");
+    refused(&["service", "create", "web", "--secret", "card_key", "-l", "team=ads"], "service web");
+    data.ok(&["service", "create", "web", "--secret", "card_key", "-l", "team=pay"]);
+    refused(&["task", "run", "web", "--node", "w1"], "node w1");
+    assert_eq!(data.ok(&["node", "add", "w2", "-l", "zone=dmz"]), "w2");
+    refused(&["task", "run", "web", "--node", "w2"], "node w2");
+    assert_eq!(data.ok(&["node", "update", "w2", "--label-add", "zone=pci"]), "w2");
+    let task = data.ok(&["task", "run", "web", "--node", "w2"]);
+
+    // What the labels or the policy no more allow is gone from the node, and comes back with them.
+    let last = || {
+        let text = fs::read_to_string(data.audit_file()).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let mut moves = lines.filter(|line| line["task"] == task.as_str());
+        moves.next_back().unwrap()["action"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(last(), "assign");
+    data.ok(&["node", "update", "w2", "--label-rm", "zone"]);
+    assert_eq!(last(), "release");
+    assert_eq!(data.ok(&["secret", "update", "card_key", "--any-node"]), "card_key");
+    assert_eq!(last(), "assign");
+    data.ok(&["secret", "update", "card_key", "--service-selector", "team=ads"]);
+    assert_eq!(last(), "release");
+    refused(&["service", "update", "web", "--secret-rm", "nothing"], "service web");
+    data.ok(&["service", "update", "web", "--label-add", "team=ads"]);
+    assert_eq!(last(), "assign");
+    data.ok(&["secret", "update", "card_key", "--any-service", "--label-rm", "env"]);
+    data.ok(&["service", "update", "web", "--label-rm", "team"]);
+    assert_eq!(last(), "assign");
+    let shown: Value = serde_json::from_str(&data.ok(&["secret", "inspect", "card_key"])).unwrap();
+    assert!(shown[0].get("Selector").is_none() && shown[0]["Spec"]["Labels"]["env"].is_null());
+}
+
+#[test]
+fn nodes_are_listed_inspected_labelled_and_removed() {
+    let data = Data::new();
+    assert_eq!(data.ok(&["node", "ls"]), "ID        TASKS     LABELS");
+    data.ok(&["node", "add", "w10", "-l", "zone=pci", "-l", "ssd"]);
+    data.ok(&["service", "create", "web"]);
+    data.ok(&["task", "run", "web", "--node", "w1"]);
+    let list = data.ok(&["node", "ls"]);
+    let lines =
+        ["ID        TASKS     LABELS", "w1        1         ", "w10       0         ssd=,zone=pci"];
+    assert_eq!(list, lines.join("\n"));
+    assert_eq!(data.ok(&["node", "ls", "-q"]), "w1\nw10");
+    let output = data.run(&["node", "inspect", "nope", "w10"], "");
+    assert!(output.status.code() == Some(1) && err(&output).contains("node nope not found"));
+    let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&shown[0]["ID"], &shown[0]["Tasks"]), (&"w10".into(), &0.into()));
+    assert_eq!(shown[0]["Spec"]["Labels"]["zone"], "pci");
+    let before = shown[0]["Version"]["Index"].as_u64().unwrap();
+
+    data.ok(&["node", "update", "w10", "--label-add", "zone=dmz", "--label-rm", "ssd"]);
+    let shown: Value = serde_json::from_str(&data.ok(&["node", "inspect", "w10"])).unwrap();
+    assert_eq!(shown[0]["Spec"]["Labels"], serde_json::json!({"zone": "dmz"}));
+    assert!(shown[0]["Version"]["Index"].as_u64().unwrap() > before);
+    for (words, why) in [
+        (
+            &["node", "update", "w10", "--label-rm", "ssd"][..],
+            "key ssd doesn't exist in node's labels",
+        ),
+        (&["node", "update", "w9", "--label-add", "a"], "node w9 not found"),
+        (&["node", "update", "w10", "--label-add", "=a"], "a label has no key"),
+        (&["node", "add", "w10"], "node w10 already exists"),
+        (&["node", "add", "-l", "a", "w/9"], "node id"),
+    ] {
+        let (code, said) = data.fails(words, "");
+        assert!(code == 1 && said.contains(why), "{words:?}: {said}");
+    }
+    let output = data.run(&["node", "rm", "w1", "w10", "w9"], "");
+    assert_eq!((output.status.code(), &*out(&output)), (Some(1), "w10\n"));
+    assert!(err(&output).contains("node 'w1' is in use by"), "{}", err(&output));
+    assert!(err(&output).contains("node w9 not found"));
+}
+
 #[test]
 fn keys_are_told_apart_from_damage_and_nothing_opens_without_one() {
     let mut data = Data::locked();
