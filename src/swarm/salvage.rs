@@ -302,8 +302,8 @@ impl Parts<'_> {
         let Ok(cluster) = image.parsed_cluster() else {
             self.note(
                 "the cluster's object is lost, and with it the CA's private key: dockerd makes a \
-                 new object, but no certificate can be issued or renewed; move the secrets to a \
-                 new cluster",
+                 new object, and autolock is off then; no certificate can be issued or renewed: \
+                 move the secrets to a new cluster",
             );
             return Ok(());
         };

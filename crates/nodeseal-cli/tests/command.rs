@@ -4,6 +4,8 @@
 
 #[path = "../../../tests/support/capture.rs"]
 mod capture;
+#[path = "support/on_capture.rs"]
+mod on_capture;
 #[path = "support/command.rs"]
 mod support;
 
@@ -12,9 +14,10 @@ use std::path::Path;
 
 use capture::Capture;
 use nodeseal::{Identity, Keyring, Protector, UnlockKey};
+use on_capture::{key_text, state_dir, swarm};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
-use support::{code, json, key_text, run, state_dir, swarm};
+use support::{code, json, run};
 
 #[test]
 fn secrets_are_those_that_the_daemon_listed() {

@@ -4,6 +4,8 @@
 
 #[path = "../../../tests/support/capture.rs"]
 mod capture;
+#[path = "support/on_capture.rs"]
+mod on_capture;
 #[path = "../../../tests/support/segment.rs"]
 mod segment;
 #[path = "support/command.rs"]
@@ -14,8 +16,9 @@ use std::os::unix::fs::PermissionsExt;
 
 use capture::Capture;
 use nodeseal::swarm::State;
+use on_capture::{key_text, swarm};
 use segment::only;
-use support::{code, json, key_text, run, swarm, text};
+use support::{code, json, run, text};
 
 #[test]
 fn a_doctor_tells_the_verdict_and_ends_with_it() {

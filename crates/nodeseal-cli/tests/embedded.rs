@@ -2,14 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
 
+#[path = "support/command.rs"]
+mod support;
+
 use std::fs;
-use std::io::Write;
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::Output;
 
 use nodeseal::audit::{Action, Event};
 use nodeseal::grant::Time;
 use serde_json::Value;
+use support::run;
 
 const PAYLOAD: &str = "correct horse battery staple";
 
@@ -74,19 +77,6 @@ impl Data {
     fn audit_file(&self) -> std::path::PathBuf {
         self.dir.path().join("data/audit.log")
     }
-}
-
-fn run(args: &[&str], input: &[u8]) -> Output {
-    let mut child = Command::new(env!("CARGO_BIN_EXE_nodeseal"))
-        .args(args)
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    // It may end without reading.
-    let _ = child.stdin.take().unwrap().write_all(input);
-    child.wait_with_output().unwrap()
 }
 
 fn out(output: &Output) -> String {

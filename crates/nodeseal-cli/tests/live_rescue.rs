@@ -1,207 +1,181 @@
-//! A genuine dockerd and folders that it cannot use any more: what is salvaged, and what went through
-//! the native store, it starts from.
+//! A genuine dockerd and folders that it cannot use any more, or that move: what is salvaged, and what
+//! went through the native store, it starts from; what is copied or cleaned leaves it as it was.
 //!
 //! Needs Debian's `docker.io` and root; skips, and says so, where either is missing.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
 
+#[path = "live/cluster.rs"]
+mod cluster;
 #[path = "live/daemon.rs"]
-#[allow(dead_code, reason = "not every test uses all of it")]
 mod daemon;
+#[path = "live/search.rs"]
+mod search;
 #[path = "../../../tests/support/segment.rs"]
 mod segment;
 
+use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::path::Path;
 
+use cluster::{Cluster, payload};
 use daemon::{Daemon, Docker};
 use nodeseal::UnlockKey;
+use nodeseal::secret::SecretKey;
 use nodeseal::swarm::State;
-use segment::{ENTRY, Frame};
-use serde_json::Value;
-use tempfile::TempDir;
+use segment::{ENTRY, Frame, STATE, only};
 
-/// A cluster as dockerd left it, kept aside, so that it can be damaged again and again.
-struct Kept<'a> {
-    daemon: Daemon<'a>,
-    key: Option<String>,
-    secrets: Vec<Value>,
-    services: Vec<Value>,
-    aside: TempDir,
+/// A cluster that holds these secrets, a copy of its folder kept.
+fn kept<'a>(daemon: Daemon<'a>, names: &[&str]) -> Cluster<'a> {
+    let payloads = names.iter().map(|name| ((*name).to_owned(), of(name))).collect();
+    let cluster = Cluster::stop(daemon, payloads);
+    cluster.keep();
+    cluster
 }
 
-fn copy(from: &Path, to: &Path) {
-    let status =
-        Command::new("cp").args(["-a", "--sparse=always"]).arg(from).arg(to).status().unwrap();
-    assert!(status.success());
+/// Longer than a sector.
+fn of(name: &str) -> Vec<u8> {
+    [name.as_bytes(), &payload(20)].concat()
 }
 
-fn sorted(secrets: Value) -> Vec<Value> {
-    secrets.as_array().unwrap().clone()
+/// Salvages the damaged folder into its place. Nothing in it opens with the DEK so far.
+fn salvage(cluster: &Cluster<'_>, dek: &SecretKey, told: &str) {
+    let saved = cluster.file("saved");
+    let output = cluster.run(&["salvage", "--to", saved.to_str().unwrap()]);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let error = String::from_utf8_lossy(&output.stderr);
+    let code = if told.is_empty() { 0 } else { 4 };
+    assert_eq!(output.status.code(), Some(code), "{text}\n{error}");
+    assert!(text.contains(told), "{text}");
+    cluster.replace_by(&saved);
+    cluster.nothing_is_left_of(dek, None);
 }
 
-fn names(secrets: &[Value]) -> Vec<&str> {
-    let mut names: Vec<_> =
-        secrets.iter().map(|one| one["Spec"]["Name"].as_str().unwrap()).collect();
-    names.sort_unstable();
-    names
+/// dockerd goes on from it with all but these.
+fn goes_on_without(cluster: &mut Cluster<'_>, lost: &[&str]) {
+    let whole = cluster.content.clone();
+    cluster.content.lose(lost);
+    cluster.read();
+    cluster.goes_on(Some(&UnlockKey::generate().unwrap().to_text()));
+    cluster.content = whole;
 }
 
-impl<'a> Kept<'a> {
-    fn new(mut daemon: Daemon<'a>, locked: bool) -> Self {
-        let key = locked.then(|| daemon.unlock_key());
-        let secrets = sorted(daemon.secrets());
-        let none = daemon.docker(&["service", "ls", "-q"]).is_empty();
-        let services = if none { Vec::new() } else { daemon.services() };
-        daemon.stop();
-        let aside = tempfile::tempdir().unwrap();
-        copy(&daemon.swarm(), &aside.path().join("whole"));
-        Self { daemon, key, secrets, services, aside }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.aside.path().join(name)
-    }
-
-    /// `nodeseal swarm WHAT…`.
-    fn run(&self, what: &[&str], state_dir: &Path) -> Output {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_nodeseal"));
-        command.arg("swarm").args(what).arg("--state-dir").arg(state_dir);
-        if let Some(key) = &self.key {
-            segment::replace(&self.path("key"), key.as_bytes());
-            command.arg("--unlock-key-file").arg(self.path("key"));
-        }
-        command.output().unwrap()
-    }
-
-    /// Puts the whole folder where the daemon has it, and damages it.
-    fn damage(&self, damage: impl FnOnce(&Path)) {
-        let dir = self.daemon.swarm();
-        fs::remove_dir_all(&dir).unwrap();
-        copy(&self.path("whole"), &dir);
-        damage(&dir);
-    }
-
-    /// What dockerd makes of the folder that stands there.
-    fn refuses(&mut self) {
-        self.daemon.start();
-        if let Some(key) = &self.key {
-            self.daemon.unlock(key);
-        }
-        self.daemon.wait("dockerd gives up", |daemon| daemon.state() == "error");
-        self.daemon.stop();
-    }
-
-    /// Salvages the folder in its place; gives what the command told.
-    fn salvage(&self) -> String {
-        let (dir, to) = (self.daemon.swarm(), self.path("saved"));
-        let output = self.run(&["salvage", "--to", to.to_str().unwrap()], &dir);
-        let told = String::from_utf8_lossy(&output.stdout).into_owned();
-        let error = String::from_utf8_lossy(&output.stderr);
-        assert!(matches!(output.status.code(), Some(0 | 4)), "{told}\n{error}");
-        fs::remove_dir_all(&dir).unwrap();
-        copy(&to, &dir);
-        fs::remove_dir_all(to).unwrap();
-        told
-    }
-
-    /// dockerd starts and has all secrets but these, unchanged; it writes on, and our reader reads
-    /// what it wrote.
-    fn goes_on_without(&mut self, lost: &[&str]) {
-        self.daemon.start();
-        if let Some(key) = &self.key {
-            self.daemon.wait("it is locked", |daemon| daemon.state() == "locked");
-            let wrong = UnlockKey::generate().unwrap();
-            assert!(!self.daemon.unlock(&wrong.to_text()));
-            assert!(self.daemon.unlock(key));
-        }
-        self.daemon.ready();
-        let there = sorted(self.daemon.secrets());
-        let name = |one: &&Value| lost.contains(&one["Spec"]["Name"].as_str().unwrap());
-        let left: Vec<_> = self.secrets.iter().filter(|one| !name(one)).cloned().collect();
-        assert_eq!(names(&there), names(&left));
-        assert_eq!(there, left);
-        self.daemon.create_secret("later", "env=prod", b"written after the rescue");
-        self.daemon.stop();
-        let key = self.key.as_deref().map(|text| UnlockKey::from_text(text).unwrap());
-        let state = State::read(self.daemon.swarm(), key.as_ref()).unwrap();
-        assert!(state.is_complete(), "{:?}", state.findings);
-        assert_eq!(state.objects.secrets.len(), left.len() + 1);
-        let later = state.objects.secrets.values().find(|one| one.facts.name == "later").unwrap();
-        assert_eq!(later.payload.expose(), b"written after the rescue");
-    }
-}
-
-fn wal(dir: &Path) -> PathBuf {
-    segment::only(dir)
-}
-
-/// The number of the frame of the entry that made a secret.
-fn entry_of(secrets: &[Value], name: &str, frames: &[Frame]) -> usize {
-    let secret = secrets.iter().find(|one| one["Spec"]["Name"] == name).unwrap();
+/// The entry that made a secret: its index is the secret's version plus one.
+fn entry_of<'a>(cluster: &Cluster<'_>, name: &str, frames: &'a [Frame]) -> &'a Frame {
+    let mut secrets = cluster.content.secrets.iter();
+    let secret = secrets.find(|one| one["Spec"]["Name"] == name).unwrap();
     let index = secret["Version"]["Index"].as_u64().unwrap() + 1;
-    frames.iter().position(|frame| frame.kind == ENTRY && frame.index() == index).unwrap()
+    frames.iter().find(|frame| frame.kind == ENTRY && frame.index() == index).unwrap()
 }
 
+/// A fault: what it is, what is lost, what is told, and whether dockerd refuses to start from it.
+type Fault<'a> = (&'a str, &'a [&'a str], &'a str, bool, Box<dyn Fn(&Path) + 'a>);
+
+/// Where nothing is told, there is nothing left that could tell.
 #[test]
 fn after_each_fault_of_the_log_dockerd_starts_from_what_was_salvaged() {
     let Some(docker) = Docker::find() else { return };
     let daemon = docker.daemon(1);
     daemon.init(&["--autolock"]);
-    for name in ["f1", "f2", "f3"] {
-        daemon.create_secret(name, "env=prod", format!("payload of {name}").as_bytes());
+    let names = ["f1", "f2", "f3"];
+    for name in names {
+        daemon.create_secret(name, "env=prod", &of(name));
     }
-    let mut kept = Kept::new(daemon, true);
-    let frames = segment::frames(&wal(&kept.path("whole")));
-    let [second, third] = ["f2", "f3"].map(|name| entry_of(&kept.secrets, name, &frames));
-    let (second, third) = (&frames[second], &frames[third]);
+    let mut cluster = kept(daemon, &names);
+    let dek = cluster.dek();
+    let frames = segment::frames(&only(&cluster.dir()));
+    let [second, third] = ["f2", "f3"].map(|name| entry_of(&cluster, name, &frames));
     let end = frames.last().unwrap().range.end;
+    let last_state = frames.iter().rfind(|frame| frame.kind == STATE).unwrap();
+    let sector = (third.range.end - 1) / 512 * 512;
+    assert!(sector > third.range.start + 8 && last_state.range.start >= third.range.end);
 
-    // Dockerd does not start from these, or panics (W10).
-    type Damage<'a> = Box<dyn Fn(&Path) + 'a>;
-    let faults: [(&str, &[&str], bool, Damage<'_>); 6] = [
+    let faults: [Fault<'_>; 12] = [
         (
             "a bit in the middle",
             &["f2"],
+            "lost:",
             true,
             Box::new(|wal| segment::flip(wal, second.range.start + 60)),
         ),
         (
             "a bit in the last entry",
             &["f3"],
-            false,
-            Box::new(|wal| {
-                segment::flip(wal, third.range.start + 60);
-            }),
+            "lost:",
+            true,
+            Box::new(|wal| segment::flip(wal, third.range.start + 60)),
         ),
         (
             "cut inside the last entry",
             &["f3"],
+            "lost:",
             false,
+            Box::new(|wal| segment::cut(wal, third.range.end - 60)),
+        ),
+        (
+            "cut before the last entry",
+            &["f3"],
+            "",
+            false,
+            Box::new(|wal| segment::cut(wal, third.range.start)),
+        ),
+        (
+            "the last entry zeroed, and the state behind it not",
+            &["f3"],
+            "lost:",
+            false,
+            Box::new(|wal| segment::zero(wal, third.range.clone())),
+        ),
+        (
+            "the last frames zeroed",
+            &["f3"],
+            "",
+            false,
+            Box::new(|wal| segment::zero(wal, third.range.start..end)),
+        ),
+        (
+            "zeros from a sector of the last entry on",
+            &["f3"],
+            "lost:",
+            false,
+            Box::new(|wal| segment::zero(wal, sector..end)),
+        ),
+        (
+            "the last state zeroed",
+            &[],
+            "",
+            false,
+            Box::new(|wal| segment::zero(wal, last_state.range.clone())),
+        ),
+        (
+            "garbage where the next record would be",
+            &[],
+            "lost:",
+            true,
             Box::new(|wal| {
-                segment::cut(wal, third.range.end - 60);
+                segment::overwrite(wal, end, &64_u64.to_le_bytes());
+                segment::overwrite(wal, end + 8, &[0xa5; 64]);
             }),
         ),
         (
-            "garbage where the next length word would be",
+            "garbage behind a zero word",
             &[],
+            "",
             false,
-            Box::new(|wal| {
-                segment::overwrite(wal, end, &[0xa5; 64]);
-            }),
+            Box::new(|wal| segment::overwrite(wal, end + 8, &[0xa5; 64])),
         ),
+        // Dockerd panics at these (W10).
         (
             "a huge length word",
             &["f2"],
+            "lost:",
             false,
-            Box::new(|wal| {
-                segment::overwrite(wal, second.range.start, &[0xff; 7]);
-            }),
+            Box::new(|wal| segment::overwrite(wal, second.range.start, &[0xff; 7])),
         ),
         (
             "an index gap",
             &["f2"],
+            "lost:",
             false,
             Box::new(|wal| {
                 let mut gap = frames.clone();
@@ -210,16 +184,14 @@ fn after_each_fault_of_the_log_dockerd_starts_from_what_was_salvaged() {
             }),
         ),
     ];
-    for (what, lost, refused, damage) in faults {
-        eprintln!("{what}");
-        kept.damage(|dir| damage(&wal(dir)));
+    for (what, lost, told, refused, damage) in faults {
+        println!("{what}");
+        cluster.damage(|dir| damage(&only(dir)));
         if refused {
-            kept.refuses();
+            cluster.is_refused();
         }
-        let told = kept.salvage();
-        // Where nothing is lost, something may have been.
-        assert!(lost.is_empty() || told.contains("lost:"), "{what}: {told}");
-        kept.goes_on_without(lost);
+        salvage(&cluster, &dek, told);
+        goes_on_without(&mut cluster, lost);
     }
 }
 
@@ -229,30 +201,39 @@ fn after_the_loss_of_log_or_snapshot_dockerd_starts_from_what_was_salvaged() {
     let Some(docker) = Docker::find() else { return };
     let daemon = docker.daemon(1);
     daemon.init(&[]);
-    daemon.create_secret("early", "env=prod", b"sealed under the first key");
+    daemon.create_secret("early", "under=the first DEK", &of("early"));
     daemon.docker(&["swarm", "update", "--autolock=true"]);
     // The rotation ends with a snapshot.
     let snapshots = daemon.swarm().join("raft/snap-v3-encrypted");
     daemon.wait("the rotation is over", |_| {
         fs::read_dir(&snapshots).is_ok_and(|names| names.count() == 1)
     });
-    daemon.create_secret("late", "env=prod", b"sealed under the second key");
-    let mut kept = Kept::new(daemon, true);
+    daemon.create_secret("late", "under=the second DEK", &of("late"));
+    let mut cluster = kept(daemon, &["early", "late"]);
+    let dek = cluster.dek();
 
     let snapshot = |dir: &Path| {
         let names = fs::read_dir(dir.join("raft/snap-v3-encrypted")).unwrap();
         names.map(|name| name.unwrap().path()).next().unwrap()
     };
-    kept.damage(|dir| segment::flip(&snapshot(dir), 2000));
-    kept.refuses();
-    let told = kept.salvage();
-    assert!(told.contains("CA's private key"), "{told}");
-    kept.goes_on_without(&["early"]);
+    cluster.damage(|dir| fs::remove_dir_all(only(dir).parent().unwrap()).unwrap());
+    salvage(&cluster, &dek, "lost:");
+    goes_on_without(&mut cluster, &["late"]);
 
-    kept.damage(|dir| fs::remove_dir_all(wal(dir).parent().unwrap()).unwrap());
-    let told = kept.salvage();
-    assert!(told.contains("lost:"), "{told}");
-    kept.goes_on_without(&["late"]);
+    cluster.damage(|dir| segment::flip(&snapshot(dir), 2000));
+    cluster.is_refused();
+    // The cluster's object was in the snapshot, and dockerd makes another one.
+    salvage(&cluster, &dek, "autolock is off then");
+    cluster.content.lose(&["early"]);
+    cluster.holds_all();
+    cluster.start(None);
+    cluster.daemon.create_secret("later", "env=later", &of("later"));
+    cluster.content.payloads.insert("later".to_owned(), of("later"));
+    cluster.content.secrets = cluster.daemon.secrets();
+    cluster.daemon.stop();
+    cluster.key = None;
+    cluster.read();
+    cluster.start(None);
 }
 
 #[test]
@@ -262,39 +243,88 @@ fn dockerd_starts_from_what_went_through_the_native_store() {
         let daemon = docker.daemon(1);
         // So that there is a snapshot and a log behind it.
         let options: &[&str] = if locked { &["--autolock"] } else { &[] };
-        daemon.init(&[options, &["--snapshot-interval", "12"]].concat());
-        for n in 0..8 {
-            let name = format!("secret{n}");
-            daemon.create_secret(&name, "env=prod", format!("payload {n}").as_bytes());
-        }
-        let service = ["service", "create", "-d", "--no-resolve-image", "--replicas=0"];
-        let secret = ["--name", "web", "--secret", "source=secret1,target=db,mode=0400"];
-        daemon.docker(&[&service[..], &secret, &["local/none"]].concat());
-        let mut kept = Kept::new(daemon, locked);
+        daemon.init(&[options, &["--snapshot-interval", "7"]].concat());
+        let mut cluster = Cluster::fill(daemon);
+        let dek = cluster.dek();
 
-        let (dir, native) = (kept.daemon.swarm(), kept.path("native"));
-        let attestation = kept.path("attestation");
-        let attestation = attestation.to_str().unwrap();
-        let done = |output: Output| {
-            assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-        };
-        done(kept.run(&["export", "--to", native.to_str().unwrap()], &dir));
-        fs::remove_dir_all(&dir).unwrap();
-        fs::create_dir(&dir).unwrap();
-        done(kept.run(&["import", "--from", native.to_str().unwrap()], &dir));
-        done(kept.run(&["attest", "--attestation", attestation], &dir));
-        kept.goes_on_without(&[]);
-        // What dockerd added is no fault.
-        done(kept.run(&["verify", "--attestation", attestation], &dir));
-        kept.daemon.start();
-        if let Some(key) = &kept.key {
-            assert!(kept.daemon.unlock(key));
-        }
-        kept.daemon.ready();
-        assert_eq!(kept.daemon.services(), kept.services);
+        let (native, attestation) = (cluster.file("native"), cluster.file("attestation"));
+        let (native, attestation) = (native.to_str().unwrap(), attestation.to_str().unwrap());
+        cluster.done(&["export", "--to", native]);
+        cluster.nothing_is_in_the_clear(Path::new(native), None);
+        fs::remove_dir_all(cluster.dir()).unwrap();
+        fs::create_dir(cluster.dir()).unwrap();
+        cluster.done(&["import", "--from", native]);
+        cluster.read();
+        cluster.nothing_is_left_of(&dek, None);
+        cluster.done(&["attest", "--attestation", attestation]);
+        let wrong = UnlockKey::generate().unwrap();
+        cluster.goes_on(Some(&wrong.to_text()));
+        // What dockerd added is no fault, nor what it collected.
+        cluster.done(&["verify", "--attestation", attestation]);
         // While it runs, its folder is left alone.
-        let busy = kept.run(&["export", "--to", kept.path("other").to_str().unwrap()], &dir);
-        assert!(!busy.status.success() && !kept.path("other").exists());
-        kept.daemon.stop();
+        cluster.start(None);
+        let other = cluster.file("other");
+        for what in ["export", "salvage", "redact"] {
+            let busy = cluster.run(&[what, "--to", other.to_str().unwrap()]);
+            assert!(!busy.status.success() && !other.exists(), "{what}");
+        }
     }
+}
+
+#[test]
+fn a_redacted_copy_has_the_names_and_nothing_more() {
+    let Some(docker) = Docker::find() else { return };
+    let mut cluster = Cluster::make(&docker, true);
+    let (dek, to) = (cluster.dek(), cluster.file("redacted"));
+    let before = search::files(&cluster.dir());
+    cluster.done(&["redact", "--to", to.to_str().unwrap()]);
+    assert!(search::files(&cluster.dir()) == before, "the original is as it was");
+    cluster.nothing_is_in_the_clear(&to, None);
+    assert!(
+        search::opened_by(&to, &dek).is_empty() && search::holding(&to, dek.expose()).is_empty()
+    );
+    // It opens without a key.
+    let copy = State::read(&to, None).unwrap();
+    assert!(copy.is_complete(), "{:?}", copy.findings);
+    let secrets = copy.objects.secrets.values();
+    let found: BTreeMap<_, _> =
+        secrets.map(|one| (one.facts.name.clone(), one.payload.expose().to_vec())).collect();
+    let mut hidden = cluster.content.payloads.clone();
+    hidden.values_mut().for_each(|payload| payload.fill(0));
+    assert!(found == hidden);
+    cluster.goes_on(None);
+}
+
+/// Some are a killed dockerd's own: a segment that it had prepared, and a copy of the log that it
+/// repaired. In the latter is all that was ever sealed under the DEK so far.
+#[test]
+fn leftovers_go_and_dockerd_goes_on() {
+    let Some(docker) = Docker::find() else { return };
+    let mut cluster = Cluster::make(&docker, true);
+    let wal = only(&cluster.dir());
+    let end = segment::frames(&wal).last().unwrap().range.end;
+    // A record that was being written: its length is there, and nothing else.
+    segment::overwrite(&wal, end, &1024_u64.to_le_bytes());
+    cluster.start(None);
+    cluster.daemon.kill();
+    let stale = cluster.dir().join("certificates/.tmp-swarm-node.key123456");
+    segment::replace(&stale, b"-----BEGIN PRIVATE KEY-----");
+    let legacy = cluster.dir().join("raft/wal-v3/0000000000000000-0000000000000000.wal");
+    fs::create_dir(legacy.parent().unwrap()).unwrap();
+    segment::replace(&legacy, &payload(1));
+    let left =
+        [".wal.broken", ".tmp", ".key123456", "wal-v3/0000000000000000-0000000000000000.wal"];
+    let there = |end: &str| {
+        let files = search::files(&cluster.dir());
+        files.iter().any(|(path, _)| path.to_str().unwrap().ends_with(end))
+    };
+    assert!(left.iter().all(|end| there(end)), "{:?}", search::files(&cluster.dir()));
+
+    let shown = cluster.done(&["clean", "--dry-run"]);
+    assert!(left.iter().all(|end| shown.contains(end) && there(end)), "{shown}");
+    cluster.done(&["clean", "--remove"]);
+    assert!(!left.iter().any(|end| there(end)));
+    cluster.nothing_is_in_the_clear(&cluster.dir(), None);
+    cluster.read();
+    cluster.goes_on(None);
 }

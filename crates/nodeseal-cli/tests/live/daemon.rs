@@ -1,5 +1,7 @@
 //! A dockerd of one's own: its own folders, socket and port, on loopback.
 
+#![allow(dead_code, reason = "not every test uses all of it")]
+
 use std::fs::File;
 use std::io::Write;
 use std::net::TcpListener;
@@ -8,6 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tempfile::TempDir;
 
 /// How long a daemon may take for anything.
@@ -23,7 +26,9 @@ pub(crate) struct Docker {
 }
 
 impl Docker {
+    /// `NODESEAL_DOCKERD` in the environment names another dockerd than the system's.
     pub(crate) fn find() -> Option<Self> {
+        let named = std::env::var_os("NODESEAL_DOCKERD").map(PathBuf::from);
         let find = |name: &str, first: &str| {
             let path = std::env::var_os("PATH").unwrap_or_default();
             let dirs = std::env::split_paths(&path).map(|dir| dir.join(name));
@@ -34,8 +39,8 @@ impl Docker {
             None
         };
         // The distribution's client beside its daemon, whatever else is in the path.
-        let (dockerd, docker) =
-            (find("dockerd", "/usr/sbin/dockerd"), find("docker", "/usr/bin/docker"));
+        let dockerd = named.or_else(|| find("dockerd", "/usr/sbin/dockerd"));
+        let docker = find("docker", "/usr/bin/docker");
         let (Some(dockerd), Some(docker)) = (dockerd, docker) else {
             return skipped("there is no dockerd here (apt-get install docker.io)");
         };
@@ -49,14 +54,19 @@ impl Docker {
 
     /// A daemon with empty folders, running. Those of one cluster have different numbers.
     pub(crate) fn daemon(&self, number: u8) -> Daemon<'_> {
+        let mut daemon = self.stopped(number);
+        daemon.start();
+        daemon
+    }
+
+    /// A daemon that was never started.
+    pub(crate) fn stopped(&self, number: u8) -> Daemon<'_> {
         let dir = tempfile::tempdir().unwrap();
         // All of 127.0.0.0/8 is this machine's. The port is taken from the system and given back:
         // nobody else draws it in the meantime.
         let host = format!("127.0.0.{number}");
         let port = TcpListener::bind((&*host, 0)).unwrap().local_addr().unwrap().port();
-        let mut daemon = Daemon { docker: self, dir, child: None, host, port };
-        daemon.start();
-        daemon
+        Daemon { docker: self, dir, child: None, host, port }
     }
 }
 
@@ -203,8 +213,11 @@ impl Daemon<'_> {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
-    pub(crate) fn unlock_key(&self) -> String {
-        self.docker(&["swarm", "unlock-key", "-q"])
+    /// The cluster's unlock key; none if it is not locked.
+    pub(crate) fn unlock_key(&self) -> Option<String> {
+        let option = "{{.Swarm.Cluster.Spec.EncryptionConfig.AutoLockManagers}}";
+        let locked = self.docker(&["info", "--format", option]) == "true";
+        locked.then(|| self.docker(&["swarm", "unlock-key", "-q"]))
     }
 
     pub(crate) fn state(&self) -> String {
@@ -225,22 +238,25 @@ impl Daemon<'_> {
     }
 
     /// All secrets as the daemon shows them, without their payloads.
-    pub(crate) fn secrets(&self) -> serde_json::Value {
-        let ids = self.docker(&["secret", "ls", "-q"]);
-        let mut args = vec!["secret", "inspect"];
-        args.extend(ids.split_whitespace());
-        let mut all: serde_json::Value = serde_json::from_str(&self.docker(&args)).unwrap();
-        all.as_array_mut().unwrap().sort_by_key(|one| one["ID"].as_str().unwrap().to_owned());
-        all
+    pub(crate) fn secrets(&self) -> Vec<Value> {
+        self.inspect("secret")
     }
 
     /// All services as the daemon shows them, without what changes by itself.
-    pub(crate) fn services(&self) -> Vec<serde_json::Value> {
-        let ids = self.docker(&["service", "ls", "-q"]);
-        let mut args = vec!["service", "inspect"];
+    pub(crate) fn services(&self) -> Vec<Value> {
+        self.inspect("service").into_iter().map(|mut one| one["Spec"].take()).collect()
+    }
+
+    fn inspect(&self, what: &str) -> Vec<Value> {
+        let ids = self.docker(&[what, "ls", "-q"]);
+        if ids.is_empty() {
+            return Vec::new();
+        }
+        let mut args = vec![what, "inspect"];
         args.extend(ids.split_whitespace());
-        let all: Vec<serde_json::Value> = serde_json::from_str(&self.docker(&args)).unwrap();
-        all.into_iter().map(|mut one| one["Spec"].take()).collect()
+        let mut all: Vec<Value> = serde_json::from_str(&self.docker(&args)).unwrap();
+        all.sort_by_key(|one| one["ID"].as_str().unwrap().to_owned());
+        all
     }
 }
 

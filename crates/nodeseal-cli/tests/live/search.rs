@@ -1,5 +1,7 @@
 //! Looks for what must not be on a disk, byte by byte, whatever the files are.
 
+#![allow(dead_code, reason = "not every test uses all of it")]
+
 use std::path::{Path, PathBuf};
 
 use base64ct::{Base64, Base64Unpadded, Encoding};

@@ -7,8 +7,6 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
-use crate::capture::Capture;
-
 /// Runs the command with `input` on its standard input.
 pub(crate) fn run(args: &[&str], input: &[u8]) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_nodeseal"))
@@ -34,24 +32,4 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 pub(crate) fn json(output: &Output) -> Value {
     assert!(output.status.success(), "{}", text(&output.stderr));
     serde_json::from_slice(&output.stdout).unwrap()
-}
-
-pub(crate) fn key_text(capture: &Capture) -> String {
-    capture.expected["unlock_key"].as_str().unwrap_or_default().to_owned()
-}
-
-pub(crate) fn state_dir(capture: &Capture) -> String {
-    capture.dir().to_str().unwrap().to_owned()
-}
-
-/// `swarm WHAT… --state-dir DIR`, with the key on standard input where the folder is locked.
-pub(crate) fn swarm(capture: &Capture, what: &[&str]) -> Output {
-    let (dir, key) = (state_dir(capture), key_text(capture));
-    let mut args = ["swarm"].to_vec();
-    args.extend(what);
-    args.extend(["--state-dir", &dir]);
-    if !key.is_empty() {
-        args.extend(["--unlock-key-file", "-"]);
-    }
-    run(&args, format!("{key}\n").as_bytes())
 }
