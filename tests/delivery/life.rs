@@ -89,6 +89,28 @@ fn files_have_owner_and_mode_and_their_mount_its_flags() {
     });
 }
 
+/// A mount that others are told of is said to be no private one.
+#[test]
+fn a_folder_on_a_shared_mount_is_reported() {
+    in_namespaces("life::a_folder_on_a_shared_mount_is_reported", |_| {
+        let disk = on_disk();
+        let mount = |args: &[&str]| {
+            let done = Command::new("mount").args(args).arg(disk.path()).status().unwrap();
+            assert!(done.success(), "{args:?}");
+        };
+        mount(&["--bind", disk.path().to_str().unwrap()]);
+        let folder = Deliveries::open(disk.path().join("secrets"), Options::new()).unwrap();
+        let assigned = with_task(&[("a", 0, 0, 0o444, PAYLOAD)]);
+        let report = || {
+            let delivery = folder.deliver(&assigned.task(&task_id("t1")).unwrap()).unwrap();
+            delivery.report().missing().contains(&Missing::Private)
+        };
+        assert!(!report());
+        mount(&["--make-shared"]);
+        assert!(report());
+    });
+}
+
 #[test]
 fn noswap_can_be_required() {
     in_namespaces("life::noswap_can_be_required", |who| {
