@@ -5,9 +5,9 @@ mod writer;
 use core::fmt;
 use std::path::{Path, PathBuf};
 
-use super::append::Frames;
 use super::block::wide;
 use super::frame::Kind;
+use super::frames::Frames;
 use super::name::SegmentName;
 use crate::error::{Error, Result};
 use crate::fs::{self, File, Fs, Lock};
