@@ -31,6 +31,9 @@ pub(crate) enum Command {
     /// Services, whose tasks are granted secrets.
     #[command(subcommand)]
     Service(cluster::Service),
+    /// Nodes, whose labels policies ask for.
+    #[command(subcommand)]
+    Node(cluster::Node),
     /// Tasks of services.
     #[command(subcommand)]
     Task(cluster::Task),
