@@ -115,7 +115,7 @@ fn create_prints_the_id_and_ls_the_columns_of_docker() {
     let file = data.dir.path().join("payload");
     write(&file, PAYLOAD.as_bytes());
     let other = data.ok(&["secret", "create", "db_old10", file.to_str().unwrap()]);
-    let third = data.ok_with(&["secret", "create", "db_old9", "-"], "x");
+    let third = data.ok_with(&["secret", "create", "db_old9"], "x");
 
     let listed = data.ok(&["secret", "ls"]);
     let lines: Vec<&str> = listed.lines().collect();

@@ -31,12 +31,12 @@ pub(crate) struct Init {
 
 #[derive(Subcommand)]
 pub(crate) enum Secret {
-    /// Creates a secret from a file, or from standard input for `-`; prints its id.
+    /// Creates a secret from a file or standard input; prints its id.
     Create {
         /// Its name.
         name: String,
         /// Where its payload is read from, 1 to 511,999 bytes.
-        #[arg(value_name = "FILE|-")]
+        #[arg(value_name = "FILE|-", default_value = "-")]
         file: PathBuf,
         /// Its labels.
         #[arg(short, long = "label", value_name = "KEY[=VALUE]")]
@@ -98,7 +98,7 @@ pub(crate) enum Secret {
         /// Id, name, or beginning of an id.
         secret: String,
         /// Where its payload is read from, 1 to 511,999 bytes.
-        #[arg(value_name = "FILE|-")]
+        #[arg(value_name = "FILE|-", default_value = "-")]
         file: PathBuf,
         /// Gives it to the running tasks that follow the secret; else they keep what they have.
         #[arg(long)]
