@@ -198,6 +198,14 @@ fn a_snapshot_that_was_set_aside_is_used_where_something_would_be_lost() {
     let (report, state) = patient.save();
     assert!(patient.lost(&state).is_empty(), "{:?}", report.findings);
     assert_eq!(report.losses().count(), 0);
+    // Without a log it is all that there is.
+    let log = patient.wal.parent().unwrap();
+    fs::remove_dir_all(log).unwrap();
+    let (report, state) = patient.save();
+    assert!(patient.lost(&state).iter().all(|name| !name.starts_with("early")));
+    assert_eq!(report.losses().count(), 1);
+    fs::create_dir(log).unwrap();
+    patient.rewrite(&patient.frames);
     // What is sealed in it is damaged too: it costs what only it had.
     segment::flip(&aside, 2000);
     let (report, state) = patient.save();

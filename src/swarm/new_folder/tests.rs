@@ -36,6 +36,18 @@ fn disk() -> SimFs {
     disk
 }
 
+/// The same state in a snapshot, and a log without an entry.
+fn with_snapshot() -> SimFs {
+    let (from, to) = (disk(), SimFs::new());
+    let salvage = Salvage::read_in(&from, Path::new(SOURCE), None).unwrap();
+    salvage.write_in(&from, Path::new(TO)).unwrap();
+    for (path, content) in files(&from, TO) {
+        let name = path.strip_prefix(TO).unwrap();
+        to.write_file(&Path::new(SOURCE).join(name), &content.unwrap()).unwrap();
+    }
+    to
+}
+
 /// What a state holds, payloads included.
 fn content(state: &State) -> String {
     let secrets = state.objects.secrets.values();
@@ -103,27 +115,27 @@ fn reads(disk: &SimFs) -> Result<()> {
 
 #[test]
 fn a_salvage_is_whole_or_not_there() {
-    at_every_operation(
-        &disk(),
-        |disk| {
-            let salvage = Salvage::read_in(disk, Path::new(SOURCE), None)?;
-            salvage.write_in(disk, Path::new(TO)).map(drop)
-        },
-        reads,
-    );
+    let make: Make = |disk| {
+        let salvage = Salvage::read_in(disk, Path::new(SOURCE), None)?;
+        salvage.write_in(disk, Path::new(TO)).map(drop)
+    };
+    at_every_operation(&disk(), make, reads);
+    at_every_operation(&with_snapshot(), make, reads);
 }
 
 #[test]
 fn a_redacted_copy_is_whole_or_not_there() {
-    at_every_operation(
-        &disk(),
-        |disk| redact_in(disk, Path::new(SOURCE), Path::new(TO), None).map(drop),
-        |disk| {
-            let state = State::read_in(disk, Path::new(TO), None)?;
-            assert!(state.is_complete() && state.objects.secrets.len() == 2);
-            Ok(())
-        },
-    );
+    for begin in [disk(), with_snapshot()] {
+        at_every_operation(
+            &begin,
+            |disk| redact_in(disk, Path::new(SOURCE), Path::new(TO), None).map(drop),
+            |disk| {
+                let state = State::read_in(disk, Path::new(TO), None)?;
+                assert!(state.is_complete() && state.objects.secrets.len() == 2);
+                Ok(())
+            },
+        );
+    }
 }
 
 #[test]
@@ -134,19 +146,20 @@ fn an_export_and_an_import_are_whole_or_not_there() {
     fn import(disk: &SimFs, from: &str, to: &str) -> Result<()> {
         import_in(&shared(disk), Path::new(from), Path::new(to), None).map(drop)
     }
-    let begin = disk();
-    at_every_operation(
-        &begin,
-        |disk| export_in(&shared(disk), Path::new(SOURCE), Path::new(TO), None).map(drop),
-        |disk| {
-            let disk = disk.after_kill();
-            import(&disk, TO, "/d/back")?;
-            assert!(State::read_in(&disk, Path::new("/d/back"), None)?.is_complete());
-            Ok(())
-        },
-    );
-    export_in(&shared(&begin), Path::new(SOURCE), Path::new("/d/native"), None).unwrap();
-    at_every_operation(&begin, |disk| import(disk, "/d/native", TO), reads);
+    for begin in [disk(), with_snapshot()] {
+        at_every_operation(
+            &begin,
+            |disk| export_in(&shared(disk), Path::new(SOURCE), Path::new(TO), None).map(drop),
+            |disk| {
+                let disk = disk.after_kill();
+                import(&disk, TO, "/d/back")?;
+                assert!(State::read_in(&disk, Path::new("/d/back"), None)?.is_complete());
+                Ok(())
+            },
+        );
+        export_in(&shared(&begin), Path::new(SOURCE), Path::new("/d/native"), None).unwrap();
+        at_every_operation(&begin, |disk| import(disk, "/d/native", TO), reads);
+    }
 }
 
 #[test]

@@ -27,7 +27,11 @@ pub(super) fn read_all(
         Ok::<_, Error>((image, found, findings.finish()))
     };
     let losses = |findings: &[Finding]| findings.iter().filter(|one| one.loss.is_some()).count();
-    let plain = read(false)?;
+    let plain = match read(false) {
+        // There may be nothing else.
+        Err(Error::Missing(_)) => return read(true),
+        plain => plain?,
+    };
     let broken = plain.1.snapshots.others.iter().any(|path| {
         path.file_name().is_some_and(|name| name.to_string_lossy().ends_with(".snap.broken"))
     });
