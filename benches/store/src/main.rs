@@ -24,6 +24,10 @@ pub struct Plan {
     pub dir: PathBuf,
 }
 
+type Part = (&'static str, fn(&Plan) -> Outcome);
+const PARTS: [Part; 3] =
+    [("appends", appends::run), ("rotation", rotation::run), ("start", start::run)];
+
 fn main() -> Outcome {
     let (mut brief, mut only, mut dir) = (false, None, std::env::temp_dir());
     let mut arguments = std::env::args().skip(1);
@@ -36,10 +40,11 @@ fn main() -> Outcome {
     }
     let (appends, entries, rounds) = if brief { (8, 2000, 1) } else { (1000, 1_000_000, 3) };
     let plan = Plan { appends, entries, rounds, dir };
-    let parts: [(&str, fn(&Plan) -> Outcome); 3] =
-        [("appends", appends::run), ("rotation", rotation::run), ("start", start::run)];
-    let wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
-    parts.iter().filter(|(name, _)| wanted(name)).try_for_each(|(_, run)| run(&plan))
+    let wanted = |part: &&Part| only.as_deref().is_none_or(|only| only == part.0);
+    if !PARTS.iter().any(|part| wanted(&part)) {
+        return Err("there are the parts appends, rotation and start".into());
+    }
+    PARTS.iter().filter(wanted).try_for_each(|(_, run)| run(&plan))
 }
 
 /// The median and the 99th percentile.
