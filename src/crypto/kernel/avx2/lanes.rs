@@ -5,7 +5,7 @@ use core::arch::x86_64::*;
 use super::rows::turn;
 use crate::crypto::kernel::Places;
 use crate::crypto::kernel::memory::{load_words256, load256, store256};
-use crate::crypto::kernel::words::{Block, Blocks, CONSTANTS, key_words, split, xor_block};
+use crate::crypto::kernel::words::{Block, CONSTANTS, key_words, split, xor_block};
 
 type Words = [__m256i; 16];
 
@@ -133,11 +133,29 @@ pub(super) fn first(
 #[target_feature(enable = "avx2")]
 fn start_from(key: &[u8; 32], suffix: &[u8; 8], first: u64) -> Words {
     let nonce = spread(split(u64::from_le_bytes(*suffix)));
-    let (mut low, mut high) = ([0; EIGHT], [0; EIGHT]);
-    for (i, (low, high)) in (0..).zip(low.iter_mut().zip(&mut high)) {
-        [*low, *high] = split(first.wrapping_add(i));
+    let mut counters = [0; EIGHT];
+    for (i, counter) in (0..).zip(&mut counters) {
+        *counter = first.wrapping_add(i);
     }
-    start(key, nonce, [load_words256(&low), load_words256(&high)])
+    start(key, nonce, halves(&counters))
+}
+
+/// The low and the high words of eight numbers.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn halves(numbers: &[u64; EIGHT]) -> [__m256i; 2] {
+    let (first, second) = match numbers.as_chunks::<4>().0 {
+        [first, second] => (load_words256(first), load_words256(second)),
+        _ => (_mm256_setzero_si256(), _mm256_setzero_si256()),
+    };
+    let (first, second) = (_mm256_castsi256_ps(first), _mm256_castsi256_ps(second));
+    let low = _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(first, second));
+    let high = _mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(first, second));
+    // Words of both come in turns of two.
+    [
+        _mm256_permute4x64_epi64::<0b11_01_10_00>(low),
+        _mm256_permute4x64_epi64::<0b11_01_10_00>(high),
+    ]
 }
 
 /// XORs the stream from block `counter` on into `data`.
@@ -149,10 +167,10 @@ pub(in crate::crypto::kernel) fn stream(
     mut counter: u64,
     data: &mut [u8],
 ) {
-    let mut blocks = Blocks::new();
+    let mut blocks = [[0; 64]; EIGHT];
     for chunk in data.chunks_mut(64 * EIGHT) {
-        core(&start_from(key, suffix, counter), &mut blocks.0);
-        xor_all(&blocks.0, chunk);
+        core(&start_from(key, suffix, counter), &mut blocks);
+        xor_all(&blocks, chunk);
         counter = counter.wrapping_add(8);
     }
 }
@@ -181,12 +199,10 @@ pub(in crate::crypto::kernel) fn at(
     used: usize,
     out: &mut [[u8; 64]; 16],
 ) {
-    let (n0, n1) = (places.n0.as_chunks().0, places.n1.as_chunks().0);
-    let (c0, c1) = (places.c0.as_chunks().0, places.c1.as_chunks().0);
-    let passes = used.div_ceil(EIGHT);
-    let places = n0.iter().zip(n1).zip(c0.iter().zip(c1)).take(passes);
-    for (out, ((n0, n1), (c0, c1))) in out.as_chunks_mut().0.iter_mut().zip(places) {
-        let nonce = [load_words256(n0), load_words256(n1)];
-        core(&start(key, nonce, [load_words256(c0), load_words256(c1)]), out);
+    let places = places.nonces.as_chunks().0.iter().zip(places.counters.as_chunks().0);
+    for (out, (nonces, counters)) in
+        out.as_chunks_mut().0.iter_mut().zip(places).take(used.div_ceil(EIGHT))
+    {
+        core(&start(key, halves(nonces), halves(counters)), out);
     }
 }

@@ -20,11 +20,8 @@
 use core::arch::x86_64::*;
 use core::hint::black_box;
 
-use zeroize::optimization_barrier;
-
 use crate::crypto::kernel::memory::{load256, store256};
 use crate::crypto::kernel::poly64::{Poly64, fold, halves};
-use crate::crypto::kernel::words::Blocks;
 
 #[derive(Clone, Copy)]
 struct Limbs([__m256i; 5]);
@@ -45,12 +42,6 @@ fn mask() -> __m256i {
 }
 
 impl Limbs {
-    #[inline]
-    #[target_feature(enable = "avx2")]
-    fn zero() -> Self {
-        Self([_mm256_setzero_si256(); 5])
-    }
-
     #[inline]
     #[target_feature(enable = "avx2")]
     fn factor(self) -> Factor {
@@ -154,7 +145,7 @@ pub(super) fn update<'a>(state: &mut Poly64, data: &'a [u8]) -> &'a [u8] {
     by = r2.factor();
     // Block b is due 4 - b factors. 3 - b in binary, with the lanes' order: 11, 01, 10, 00.
     let last = r.blend::<0b0000_1111>(r2);
-    let mut last = last.blend::<0b0011_0011>(last.times(&by, limb)).factor();
+    let last = last.blend::<0b0011_0011>(last.times(&by, limb)).factor();
     by = r2.times(&by, limb).factor();
     let mut h = before(state.h, limb).plus(Limbs::load(first, limb));
     for four in fours {
@@ -162,9 +153,6 @@ pub(super) fn update<'a>(state: &mut Poly64, data: &'a [u8]) -> &'a [u8] {
     }
     h = h.times(&last, limb);
     state.h = sum(h);
-    (by, last) = (Limbs::zero().factor(), Limbs::zero().factor());
-    optimization_barrier(&by);
-    optimization_barrier(&last);
     rest
 }
 
@@ -181,9 +169,9 @@ fn before([h0, h1, h2]: [u64; 3], limb: __m256i) -> Limbs {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn sum(limbs: Limbs) -> [u64; 3] {
-    let mut lanes = Blocks::<5, 32>::new();
+    let mut lanes = [[0; 32]; 5];
     let mut sums = [0; 5];
-    for ((sum, lanes), limb) in sums.iter_mut().zip(&mut lanes.0).zip(limbs.0) {
+    for ((sum, lanes), limb) in sums.iter_mut().zip(&mut lanes).zip(limbs.0) {
         store256(lanes, limb);
         *sum = lanes.as_chunks().0.iter().map(|lane| u64::from_le_bytes(*lane)).sum();
     }
