@@ -24,6 +24,8 @@ mod memory;
 mod poly64;
 mod portable;
 #[cfg(target_arch = "x86_64")]
+mod power;
+#[cfg(target_arch = "x86_64")]
 mod vector;
 #[cfg(target_arch = "x86_64")]
 mod words;

@@ -24,14 +24,18 @@ const NINE: usize = 1 + EIGHT;
 const NEAR: usize = NINE * 64 - 32;
 /// From which length on the powers of `r` are worth their price, in bytes.
 const WIDE: usize = 384;
+/// From which length on more of them are.
+const LONG: usize = 2 << 10;
 /// How much is encrypted before it is authenticated, in bytes: stays in the first cache.
 const PIECE: usize = 16 << 10;
 
-/// How much stack a call for `len` bytes uses at most, in bytes.
+/// How much stack a call for `len` bytes uses at most, in bytes; for many messages `len` is the largest.
 pub(super) const fn depth(len: usize) -> usize {
     match len {
-        ..=MEDIUM => 2560,
-        _ => 5120,
+        ..WIDE => 2560,
+        WIDE..LONG => 3072,
+        LONG..usize::MAX => 6144,
+        usize::MAX.. => 8192,
     }
 }
 
@@ -106,7 +110,7 @@ pub(super) fn macs(
 #[inline]
 #[target_feature(enable = "avx2")]
 fn update(poly: &mut Poly64, data: &[u8]) {
-    let rest = if data.len() >= WIDE { poly::update(poly, data) } else { data };
+    let rest = if data.len() >= WIDE { poly::update(poly, data, data.len() >= LONG) } else { data };
     poly.update(rest);
 }
 

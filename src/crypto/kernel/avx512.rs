@@ -41,12 +41,13 @@ const MANY: usize = 3 << 10;
 /// How much is encrypted before it is authenticated, in bytes: stays in the first cache.
 const PIECE: usize = 8 << 10;
 
-/// How much stack a call for `len` bytes uses at most, in bytes.
+/// How much stack a call for `len` bytes uses at most, in bytes; for many messages `len` is the largest.
 pub(super) const fn depth(len: usize) -> usize {
     match len {
         ..=MEDIUM => 1024,
         BEYOND_MEDIUM..LONG => 2560,
-        _ => 5120,
+        LONG..usize::MAX => 5120,
+        usize::MAX.. => 6144,
     }
 }
 
@@ -123,8 +124,10 @@ pub(super) fn macs(
     texts: &[&[u8]],
     tags: &mut [[u8; TAG_LEN]; ABREAST],
 ) {
-    let (shortest, longest) =
-        texts.iter().fold((usize::MAX, 0), |(low, high), x| (low.min(x.len()), high.max(x.len())));
+    let (mut shortest, mut longest) = (usize::MAX, 0);
+    for text in texts {
+        (shortest, longest) = (shortest.min(text.len()), longest.max(text.len()));
+    }
     let common = shortest & !63;
     let worth = if texts.len() > ABREAST / 2 { MANY } else { WIDE };
     let mut sums = [[0; 3]; ABREAST];

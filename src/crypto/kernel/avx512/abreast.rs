@@ -31,12 +31,11 @@ pub(super) fn update(
         _mm512_and_si512(r1, _mm512_set1_epi64(CLAMP[1])),
     ];
     let r = Limbs::new(r0, r1).factor();
-    let [first, second, third, last] = blocks(texts, 0);
-    let mut h = first.times_plus(&r, second).times_plus(&r, third).times_plus(&r, last);
-    for at in (64..len).step_by(64) {
-        for block in blocks(texts, at) {
-            h = h.times_plus(&r, block);
-        }
+    let mut h = Limbs::new(_mm512_setzero_si512(), _mm512_setzero_si512());
+    for at in (0..len).step_by(64) {
+        let [first, second, third, last] = blocks(texts, at);
+        h = if at == 0 { first } else { h.times_plus(&r, first) };
+        h = h.times_plus(&r, second).times_plus(&r, third).times_plus(&r, last);
     }
     h = h.times(&r);
     let [low, high] = made(h, [pad0, pad1]);

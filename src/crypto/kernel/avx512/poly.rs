@@ -20,10 +20,8 @@
 use core::arch::x86_64::*;
 
 use crate::crypto::kernel::memory::load512;
-use crate::crypto::kernel::poly64::{Poly64, fold, halves, wide};
-
-const LIMB: u64 = (1 << 44) - 1;
-const TOP: u64 = (1 << 42) - 1;
+use crate::crypto::kernel::poly64::{Poly64, fold, halves};
+use crate::crypto::kernel::power::{LIMB, Power, TOP, limbs};
 
 #[derive(Clone, Copy)]
 pub(super) struct Limbs(pub(super) [__m512i; 3]);
@@ -34,10 +32,6 @@ pub(super) struct Factor {
     r: [__m512i; 3],
     s: [__m512i; 2],
 }
-
-/// A power of `r`, on integers, in limbs as those of the vectors.
-#[derive(Clone, Copy)]
-struct Power([u64; 3]);
 
 /// The powers of one key.
 pub(super) struct Powers {
@@ -212,44 +206,24 @@ impl Products {
     }
 }
 
-impl Power {
-    #[inline(always)]
-    fn square(self) -> Self {
-        self.times(self)
-    }
+/// A power in all lanes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+fn spread(Power([r0, r1, r2]): Power) -> Limbs {
+    let spread = |limb: u64| _mm512_set1_epi64(limb.cast_signed());
+    Limbs([spread(r0), spread(r1), spread(r2)])
+}
 
-    #[inline(always)]
-    fn times(self, Self([r0, r1, r2]): Self) -> Self {
-        let (Self([h0, h1, h2]), [s1, s2]) = (self, [20 * r1, 20 * r2]);
-        let d0 = wide(h0, r0) + wide(h1, s2) + wide(h2, s1);
-        let d1 = wide(h0, r1) + wide(h1, r0) + wide(h2, s2) + (d0 >> 44);
-        let d2 = wide(h0, r2) + wide(h1, r1) + wide(h2, r0) + (d1 >> 44);
-        let ([d0, _], [d1, _], [x2, _], [over, _]) =
-            (halves(d0), halves(d1), halves(d2), halves(d2 >> 42));
-        let x0 = (d0 & LIMB) + 5 * over;
-        Self([x0 & LIMB, (d1 & LIMB) + (x0 >> 44), x2 & TOP])
-    }
-
-    /// In all lanes.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-    fn limbs(self) -> Limbs {
-        let Self([r0, r1, r2]) = self;
-        let spread = |limb: u64| _mm512_set1_epi64(limb.cast_signed());
-        Limbs([spread(r0), spread(r1), spread(r2)])
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-    fn factor(self) -> Factor {
-        self.limbs().factor()
-    }
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+fn factor(power: Power) -> Factor {
+    spread(power).factor()
 }
 
 impl Powers {
     #[inline(always)]
-    pub(super) fn new([r0, r1]: [u64; 2]) -> Self {
-        let r1 = Power(limbs([r0, r1, 0]));
+    pub(super) fn new(r: [u64; 2]) -> Self {
+        let r1 = Power::new(r);
         let r2 = r1.square();
         let r4 = r2.square();
         let r8 = r4.square();
@@ -262,9 +236,9 @@ impl Powers {
     fn last(&self) -> Factor {
         // Block b is due 8 - b factors. 7 - b in binary, with the lanes' order: 111, 011, 110, 010,
         // 101, 001, 100, 000.
-        let last = self.r1.limbs().blend(0b0011_0011, self.r2.limbs());
-        let last = last.blend(0b0000_1111, last.times(&self.r2.factor()));
-        last.blend(0b0101_0101, last.times(&self.r4.factor())).factor()
+        let last = spread(self.r1).blend(0b0011_0011, spread(self.r2));
+        let last = last.blend(0b0000_1111, last.times(&factor(self.r2)));
+        last.blend(0b0101_0101, last.times(&factor(self.r4))).factor()
     }
 }
 
@@ -300,7 +274,7 @@ impl Sums {
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
     pub(super) fn update<'a>(&mut self, powers: &Powers, data: &'a [u8]) -> &'a [u8] {
         let (mut eights, rest) = data.as_chunks::<128>();
-        let r8 = powers.r8.factor();
+        let r8 = factor(powers.r8);
         if eights.len().is_multiple_of(2)
             && let Some((first, more)) = eights.split_first()
         {
@@ -308,7 +282,7 @@ impl Sums {
             eights = more;
         }
         if let Some((first, pairs)) = eights.split_first() {
-            let (r16, mut other) = (powers.r16.factor(), Limbs::load(first));
+            let (r16, mut other) = (factor(powers.r16), Limbs::load(first));
             for [first, second] in pairs.as_chunks().0 {
                 self.0 = self.0.times_plus(&r16, Limbs::load(first));
                 other = other.times_plus(&r16, Limbs::load(second));
@@ -327,8 +301,8 @@ impl Sums {
         high: &HighPowers,
         data: &'a [u8],
     ) -> &'a [u8] {
-        let (r8, r16) = (powers.r8.factor(), powers.r16.factor());
-        let (r24, r32) = (high.r24.factor(), high.r32.factor());
+        let (r8, r16) = (factor(powers.r8), factor(powers.r16));
+        let (r24, r32) = (factor(high.r24), factor(high.r32));
         let (chunks, rest) = data.as_chunks::<512>();
         for chunk in chunks {
             if let [first, second, third, last] = chunk.as_chunks::<128>().0 {
@@ -352,12 +326,6 @@ impl Sums {
             [_mm512_reduce_add_epi64(x0), _mm512_reduce_add_epi64(x1), _mm512_reduce_add_epi64(x2)];
         state.h = joined([x0.cast_unsigned(), x1.cast_unsigned(), x2.cast_unsigned()]);
     }
-}
-
-/// The limbs of a number in words.
-#[inline]
-fn limbs([h0, h1, h2]: [u64; 3]) -> [u64; 3] {
-    [h0 & LIMB, (h0 >> 44 | h1 << 20) & LIMB, h1 >> 24 | h2 << 40]
 }
 
 /// The words of a number in limbs below 2⁵⁰.
