@@ -6,6 +6,9 @@
 //! | `avx2` | AVX2 | 4 or 6 blocks by diagonals; 8 by lanes | four blocks by lanes |
 //! | `portable` | nothing | crate `salsa20` | crate `poly1305` |
 //!
+//! What a kernel computes with secrets stays in registers and in its frames, and the stack that it used
+//! is overwritten whenever it returns: nothing in the kernels wipes anything.
+//!
 //! A kernel with vectors is a set of functions that need processor features. Its value in [`Kernel`]
 //! is made only where those were found, and is the one way to call them.
 
@@ -21,6 +24,8 @@ mod memory;
 mod poly64;
 mod portable;
 #[cfg(target_arch = "x86_64")]
+mod power;
+#[cfg(target_arch = "x86_64")]
 mod vector;
 #[cfg(target_arch = "x86_64")]
 mod words;
@@ -28,6 +33,7 @@ mod words;
 use std::sync::OnceLock;
 
 use super::TAG_LEN;
+use super::stack::wiped_to;
 #[cfg(target_arch = "x86_64")]
 use vector::{Avx2, Avx512};
 
@@ -42,14 +48,12 @@ pub(crate) struct Message<'a> {
     pub(crate) right: bool,
 }
 
-/// Where the blocks of one pass stand, each in its stream: the words of nonce and counter.
+/// Where the blocks of one pass stand: each in its stream.
 #[cfg(target_arch = "x86_64")]
 #[derive(Clone, Copy)]
 struct Places<const N: usize> {
-    n0: [u32; N],
-    n1: [u32; N],
-    c0: [u32; N],
-    c1: [u32; N],
+    nonces: [u64; N],
+    counters: [u64; N],
 }
 
 /// One way to compute the box.
@@ -62,27 +66,16 @@ pub(crate) enum Kernel {
     Portable,
 }
 
-/// How much stack a call needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Stack {
-    /// Next to nothing: secrets stay in registers.
-    Little,
-    /// Two frames with buffers, one in the other.
-    Some,
-    /// More.
-    Much,
-}
-
-/// Runs a function of the chosen kernel.
+/// Runs a function of the chosen kernel, for so many bytes, and overwrites the stack that it used.
 macro_rules! dispatch {
-    ($kernel:ident, $call:ident($($argument:expr),*)) => {
-        match $kernel {
+    ($kernel:ident, $len:expr, $call:ident($($argument:expr),*)) => {
+        wiped_to($kernel.depth($len), || match $kernel {
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx512(kernel) => kernel.$call($($argument),*),
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx2(kernel) => kernel.$call($($argument),*),
             Kernel::Portable => portable::$call($($argument),*),
-        }
+        })
     };
 }
 
@@ -117,27 +110,29 @@ impl Kernel {
         }
     }
 
-    /// How much stack a call needs for a message of `len` bytes.
-    pub(crate) const fn stack(self, len: usize) -> Stack {
+    /// How much stack a call for a message of `len` bytes uses at most, in bytes.
+    const fn depth(self, len: usize) -> usize {
+        // Unoptimized code keeps every vector on the stack.
+        if cfg!(debug_assertions) {
+            return 64 << 10;
+        }
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512(_) if len <= avx512::MEDIUM => Stack::Little,
+            Self::Avx512(_) => avx512::depth(len),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512(_) if len <= avx512::PIECE => Stack::Some,
-            #[cfg(target_arch = "x86_64")]
-            Self::Avx2(_) => Stack::Some,
-            _ => Stack::Much,
+            Self::Avx2(_) => avx2::depth(len),
+            Self::Portable => portable::DEPTH,
         }
     }
 
     /// `HSalsa20(key, input)`.
     pub(crate) fn derive(self, key: &[u8; 32], input: &[u8; 16], out: &mut [u8; 32]) {
-        dispatch!(self, derive(key, input, out));
+        dispatch!(self, 0, derive(key, input, out));
     }
 
     /// Encrypts `data` under a subkey and gives its tag.
     pub(crate) fn seal(self, key: &[u8; 32], suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN] {
-        dispatch!(self, seal(key, suffix, data))
+        dispatch!(self, data.len(), seal(key, suffix, data))
     }
 
     /// Decrypts `data` under a subkey if its tag is right, and tells whether it is.
@@ -148,13 +143,13 @@ impl Kernel {
         tag: &[u8; TAG_LEN],
         data: &mut [u8],
     ) -> bool {
-        dispatch!(self, open(key, suffix, tag, data))
+        dispatch!(self, data.len(), open(key, suffix, tag, data))
     }
 
     /// The tag of `data` under a one-time key.
     #[cfg(test)]
     fn mac(self, key: &[u8; 32], data: &[u8]) -> [u8; TAG_LEN] {
-        dispatch!(self, mac(key, data))
+        dispatch!(self, data.len(), mac(key, data))
     }
 
     /// The tags of eight texts, each under the one-time key that its block begins with.
@@ -183,7 +178,7 @@ impl Kernel {
         suffix: &[u8; 8],
         data: &mut [u8],
     ) -> [u8; TAG_LEN] {
-        dispatch!(self, derive_seal(key, prefix, suffix, data))
+        dispatch!(self, data.len(), derive_seal(key, prefix, suffix, data))
     }
 
     /// As [`Kernel::open`], under the subkey of `key` and `prefix`.
@@ -195,17 +190,17 @@ impl Kernel {
         tag: &[u8; TAG_LEN],
         data: &mut [u8],
     ) -> bool {
-        dispatch!(self, derive_open(key, prefix, suffix, tag, data))
+        dispatch!(self, data.len(), derive_open(key, prefix, suffix, tag, data))
     }
 
     /// As [`Kernel::seal`], for each of `messages`.
     pub(crate) fn seal_many(self, key: &[u8; 32], messages: &mut [Message<'_>]) {
-        dispatch!(self, seal_many(key, messages));
+        dispatch!(self, usize::MAX, seal_many(key, messages));
     }
 
     /// As [`Kernel::open`], for each of `messages`.
     pub(crate) fn open_many(self, key: &[u8; 32], messages: &mut [Message<'_>]) {
-        dispatch!(self, open_many(key, messages));
+        dispatch!(self, usize::MAX, open_many(key, messages));
     }
 }
 

@@ -19,6 +19,23 @@ pub(crate) fn wiped<const N: usize, T>(call: impl FnOnce() -> T) -> T {
     result
 }
 
+/// As [`wiped`], for so many bytes or somewhat more, where the number is known only when it is called.
+#[inline(always)]
+pub(crate) fn wiped_to<T>(bytes: usize, call: impl FnOnce() -> T) -> T {
+    let result = apart(call);
+    overwrite(bytes);
+    result
+}
+
+#[inline(always)]
+fn overwrite(bytes: usize) {
+    macro_rules! steps {
+        ($($step:literal)*) => { $(if bytes <= $step { return zeroize_stack::<$step>(); })* };
+    }
+    steps!(1024 1536 2048 2560 3072 4096 5120 6144 8192);
+    zeroize_stack::<{ 64 << 10 }>();
+}
+
 /// Keeps the frames of `call` below the caller's, and below what of its own frame the overwriting
 /// does not reach.
 #[inline(never)]

@@ -16,7 +16,7 @@ use std::sync::Arc;
 use super::log_id::{Era, LogId};
 use super::{MAX_PLAINTEXT, NAME_LEN, RECORD, named, put_name};
 use crate::crypto::TAG_LEN;
-use crate::crypto::secretbox::{Message, PREFIX_LEN, SUFFIX_LEN, Subkey};
+use crate::crypto::secretbox::{self, Message, NONCE_LEN, PREFIX_LEN, SUFFIX_LEN, Subkey};
 use crate::error::{Error, Misuse, Result};
 use crate::key::DekId;
 use crate::secret::SecretKey;
@@ -27,13 +27,17 @@ pub const RECORD_OVERHEAD: usize = NAME_LEN + PREFIX_LEN + TAG_LEN;
 /// Seals the records of one call, which all have one prefix.
 pub(super) struct Sealer<'a> {
     key: &'a SecretKey,
-    dek: DekId,
-    prefix: [u8; PREFIX_LEN],
+    head: Head,
 }
 
 impl<'a> Sealer<'a> {
-    pub(super) const fn new(key: &'a SecretKey, dek: DekId, prefix: [u8; PREFIX_LEN]) -> Self {
-        Self { key, dek, prefix }
+    pub(super) fn new(key: &'a SecretKey, dek: DekId, prefix: [u8; PREFIX_LEN]) -> Self {
+        let mut head = [0; HEAD_LEN];
+        if let Some((name, rest)) = head.split_first_chunk_mut() {
+            put_name(RECORD, dek, name);
+            rest.copy_from_slice(&prefix);
+        }
+        Self { key, head }
     }
 
     /// Seals `record`, whose plaintext stands after [`RECORD_OVERHEAD`] bytes of room.
@@ -41,7 +45,8 @@ impl<'a> Sealer<'a> {
         check(record)?;
         let sealed = self.head(record)?;
         let (tag, body) = sealed.split_first_chunk_mut().ok_or(Misuse::Buffer)?;
-        *tag = subkey(self.key, (id.era, prev), &self.prefix).seal(&suffix(id), body);
+        let subkey = subkey(self.key, (id.era, prev));
+        *tag = secretbox::seal(subkey.as_key(), &nonce(&self.head, id), body);
         Ok(())
     }
 
@@ -60,7 +65,8 @@ impl<'a> Sealer<'a> {
                 group.take(&run, Subkey::seal_many);
             }
             if run.as_ref().is_none_or(|(before, _)| *before != eras) {
-                run = Some((eras, subkey(self.key, eras, &self.prefix)));
+                run =
+                    Some((eras, Subkey::new(subkey(self.key, eras).as_key(), prefix(&self.head))));
             }
             group.push(suffix(id), self.head(record)?);
             prev = id.era;
@@ -71,13 +77,16 @@ impl<'a> Sealer<'a> {
 
     /// Writes what stands before the tag, and gives the rest.
     fn head<'r>(&self, record: &'r mut [u8]) -> Result<&'r mut [u8]> {
-        let (name, rest) = record.split_first_chunk_mut().ok_or(Misuse::Buffer)?;
-        let (prefix, rest) = rest.split_first_chunk_mut().ok_or(Misuse::Buffer)?;
-        put_name(RECORD, self.dek, name);
-        *prefix = self.prefix;
+        let (head, rest) = record.split_first_chunk_mut().ok_or(Misuse::Buffer)?;
+        *head = self.head;
         Ok(rest)
     }
 }
+
+/// What stands before the tag: format, DEK and prefix.
+type Head = [u8; HEAD_LEN];
+
+const HEAD_LEN: usize = NAME_LEN + PREFIX_LEN;
 
 /// The eras of a record and of the one before it.
 type Eras = (Era, Era);
@@ -136,9 +145,9 @@ pub(super) fn open<'a>(
     prev: Era,
     record: &'a mut [u8],
 ) -> Result<&'a mut [u8]> {
-    let (prefix, sealed) = parts(record)?;
+    let (head, sealed) = parts(record)?;
     let (tag, body) = sealed.split_first_chunk_mut().ok_or(Misuse::Buffer)?;
-    subkey(key, (id.era, prev), prefix).open(&suffix(id), tag, body)?;
+    secretbox::open(subkey(key, (id.era, prev)).as_key(), &nonce(head, id), tag, body)?;
     Ok(body)
 }
 
@@ -152,7 +161,7 @@ pub(super) fn open_all(
     records: &mut [(LogId, &mut [u8])],
 ) -> Result<(), (usize, Error)> {
     let mut group = Group::default();
-    let mut run: Option<(Opened, Subkey)> = None;
+    let mut run: Option<((Head, Eras), Subkey)> = None;
     let mut judged = 0;
     let mut judge = |messages: &[Message<'_>]| {
         let wrong = messages.iter().position(|message| !message.right);
@@ -160,25 +169,23 @@ pub(super) fn open_all(
         wrong.map_or(Ok(()), |at| Err((judged - messages.len() + at, Error::Unauthentic)))
     };
     for (at, (id, record)) in records.iter_mut().enumerate() {
-        let begun = named(RECORD, record)
-            .and_then(|dek| Ok((dek, parts(record)?)))
-            .map(|(dek, (prefix, sealed))| ((dek, (id.era, prev), *prefix), sealed));
-        // Those before it are judged first, so that the error is the first one.
-        let (what, sealed) = match begun {
-            Ok(begun) => begun,
-            Err(error) => {
+        let eras = (id.era, prev);
+        let (head, sealed) = match parts(record) {
+            Ok(parts) => parts,
+            Err(short) => {
+                // Those before it are judged first, so that the error is the first one.
                 judge(group.take(&run, Subkey::open_many))?;
-                return Err((at, error));
+                return Err((at, named(RECORD, record).err().unwrap_or(short)));
             }
         };
-        let same = run.as_ref().is_some_and(|(before, _)| *before == what);
+        let same = run.as_ref().is_some_and(|((h, e), _)| h == head && *e == eras);
         if group.is_full() || !same {
             judge(group.take(&run, Subkey::open_many))?;
         }
         if !same {
-            let (dek, eras, prefix) = &what;
-            let key = key(*dek).map_err(|error| (at, error))?;
-            run = Some((what, subkey(&key, *eras, prefix)));
+            let key = named(RECORD, head).and_then(&key).map_err(|error| (at, error))?;
+            let subkey = Subkey::new(subkey(&key, eras).as_key(), prefix(head));
+            run = Some(((*head, eras), subkey));
         }
         group.push(suffix(*id), sealed);
         prev = id.era;
@@ -186,30 +193,39 @@ pub(super) fn open_all(
     judge(group.take(&run, Subkey::open_many))
 }
 
-/// What the records that are opened in one go have in common.
-type Opened = (DekId, Eras, [u8; PREFIX_LEN]);
-
-/// The prefix of a sealed record, and its tag and ciphertext.
-fn parts(record: &mut [u8]) -> Result<(&[u8; PREFIX_LEN], &mut [u8])> {
-    let short = || Error::damaged("too short for a record");
-    if record.len() < RECORD_OVERHEAD {
-        return Err(short());
-    }
-    if record.len() - RECORD_OVERHEAD > MAX_PLAINTEXT {
+/// What stands before the tag of a sealed record, and the rest.
+fn parts(record: &mut [u8]) -> Result<(&Head, &mut [u8])> {
+    if record.len().saturating_sub(RECORD_OVERHEAD) > MAX_PLAINTEXT {
         return Err(Error::damaged("longer than a record can be"));
     }
-    let (_, rest) = record.split_at_mut_checked(NAME_LEN).ok_or_else(short)?;
-    let (prefix, sealed) = rest.split_first_chunk_mut().ok_or_else(short)?;
-    Ok((prefix, sealed))
+    match record.split_first_chunk_mut() {
+        Some((head, sealed)) if sealed.len() >= TAG_LEN => Ok((head, sealed)),
+        _ => Err(Error::damaged("too short for a record")),
+    }
 }
 
+/// The nonce's first part.
+fn prefix(head: &Head) -> &[u8; PREFIX_LEN] {
+    let [_, _, _, _, _, _, _, _, _, prefix @ ..] = head;
+    prefix
+}
+
+/// The nonce's second part.
 fn suffix(id: LogId) -> [u8; SUFFIX_LEN] {
     id.index.to_le_bytes()
 }
 
-fn subkey(key: &SecretKey, (era, prev): Eras, prefix: &[u8; PREFIX_LEN]) -> Subkey {
+fn nonce(head: &Head, id: LogId) -> [u8; NONCE_LEN] {
+    let mut nonce = [0; NONCE_LEN];
+    nonce[..PREFIX_LEN].copy_from_slice(prefix(head));
+    nonce[PREFIX_LEN..].copy_from_slice(&suffix(id));
+    nonce
+}
+
+/// The log's key between a record of the one era and one of the other.
+fn subkey(key: &SecretKey, (era, prev): Eras) -> Subkey {
     let mut eras = [0; PREFIX_LEN];
     eras[..8].copy_from_slice(&era.get().to_le_bytes());
     eras[8..].copy_from_slice(&prev.get().to_le_bytes());
-    Subkey::new(Subkey::new(key.expose(), &eras).as_key(), prefix)
+    Subkey::new(key.expose(), &eras)
 }

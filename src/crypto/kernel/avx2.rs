@@ -5,9 +5,11 @@ mod poly;
 mod rows;
 
 use self::lanes::EIGHT;
-use super::many::ABREAST;
+use super::Message;
+use super::many::{self, ABREAST, Way};
 use super::poly64::{Poly64, equal};
-use super::words::{Blocks, xor};
+use super::vector::Avx2;
+use super::words::xor;
 use crate::crypto::TAG_LEN;
 
 pub(super) use self::lanes::{at, stream};
@@ -22,13 +24,25 @@ const NINE: usize = 1 + EIGHT;
 const NEAR: usize = NINE * 64 - 32;
 /// From which length on the powers of `r` are worth their price, in bytes.
 const WIDE: usize = 384;
+/// From which length on more of them are.
+const LONG: usize = 2 << 10;
 /// How much is encrypted before it is authenticated, in bytes: stays in the first cache.
 const PIECE: usize = 16 << 10;
+
+/// How much stack a call for `len` bytes uses at most, in bytes; for many messages `len` is the largest.
+pub(super) const fn depth(len: usize) -> usize {
+    match len {
+        ..WIDE => 2560,
+        WIDE..LONG => 3072,
+        LONG..usize::MAX => 6144,
+        usize::MAX.. => 8192,
+    }
+}
 
 /// Seals `data` under a subkey.
 #[target_feature(enable = "avx2")]
 pub(super) fn seal(key: &[u8; 32], suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN] {
-    let mut blocks = Blocks::new();
+    let mut blocks = [[0; 64]; NINE];
     let mut poly = begin(key, suffix, data.len(), &mut blocks);
     let len = data.len();
     let (mut taken, mut done, mut counter) = (0, len.min(NEAR), NINE as u64);
@@ -51,7 +65,7 @@ pub(super) fn seal(key: &[u8; 32], suffix: &[u8; 8], data: &mut [u8]) -> [u8; TA
 /// Opens `data` under a subkey, if the tag is right.
 #[target_feature(enable = "avx2")]
 pub(super) fn open(key: &[u8; 32], suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: &mut [u8]) -> bool {
-    let mut blocks = Blocks::new();
+    let mut blocks = [[0; 64]; NINE];
     let mut poly = begin(key, suffix, data.len(), &mut blocks);
     update(&mut poly, data);
     let right = equal(tag, poly.finish());
@@ -61,6 +75,12 @@ pub(super) fn open(key: &[u8; 32], suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: 
         stream(key, suffix, NINE as u64, &mut data[near..]);
     }
     right
+}
+
+/// Seals or opens `messages`. Here, so that all of it may use the features.
+#[target_feature(enable = "avx2")]
+pub(super) fn many(lanes: Avx2, way: Way, key: &[u8; 32], messages: &mut [Message<'_>]) {
+    many::run(lanes, way, key, messages);
 }
 
 /// The tag of `data` under a one-time key.
@@ -90,28 +110,28 @@ pub(super) fn macs(
 #[inline]
 #[target_feature(enable = "avx2")]
 fn update(poly: &mut Poly64, data: &[u8]) {
-    let rest = if data.len() >= WIDE { poly::update(poly, data) } else { data };
+    let rest = if data.len() >= WIDE { poly::update(poly, data, data.len() >= LONG) } else { data };
     poly.update(rest);
 }
 
 /// Makes as many blocks as `len` bytes take, at most nine; gives the authenticator.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn begin(key: &[u8; 32], suffix: &[u8; 8], len: usize, blocks: &mut Blocks<NINE>) -> Poly64 {
+fn begin(key: &[u8; 32], suffix: &[u8; 8], len: usize, blocks: &mut [[u8; 64]; NINE]) -> Poly64 {
     if len <= SHORT {
-        rows::blocks::<2>(key, suffix, &mut blocks.0);
+        rows::blocks::<2>(key, suffix, blocks);
     } else if len <= MEDIUM {
-        rows::blocks::<3>(key, suffix, &mut blocks.0);
+        rows::blocks::<3>(key, suffix, blocks);
     } else {
-        let [zero, next @ ..] = &mut blocks.0;
+        let [zero, next @ ..] = blocks;
         lanes::first(key, suffix, zero, next);
     }
-    let [first, ..] = &blocks.0;
+    let [first, ..] = blocks;
     first.first_chunk().map_or_else(|| Poly64::new(0, 0), Poly64::from_key)
 }
 
 /// The stream from its 33rd byte on.
 #[inline(always)]
-fn stream_of(blocks: &Blocks<NINE>) -> &[u8] {
-    blocks.0.as_flattened().get(32..).unwrap_or_default()
+fn stream_of(blocks: &[[u8; 64]; NINE]) -> &[u8] {
+    blocks.as_flattened().get(32..).unwrap_or_default()
 }

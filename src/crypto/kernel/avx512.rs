@@ -9,13 +9,14 @@ mod rows;
 
 use core::arch::x86_64::*;
 
-use self::lanes::Waiting;
-use self::poly::{Powers, Sums};
+use self::poly::{HighPowers, Powers, Sums};
 use self::rows::Key;
-use super::many::ABREAST;
+use super::Message;
+use super::many::{self, ABREAST, LANES, Way};
 use super::memory::{load_part, load512, store_part, store512};
 use super::poly64::{Poly64, equal};
-use super::words::{Blocks, xor};
+use super::vector::Avx512;
+use super::words::xor_whole;
 use crate::crypto::TAG_LEN;
 
 pub(super) use self::lanes::{at, stream};
@@ -29,12 +30,26 @@ const BEYOND_FOUR: usize = FOUR + 1;
 /// The same with six.
 const SIX: usize = room(6);
 /// The same with eight.
-pub(super) const MEDIUM: usize = room(8);
+const MEDIUM: usize = room(8);
 const BEYOND_MEDIUM: usize = MEDIUM + 1;
 /// From which length on the powers of `r` are worth their price, in bytes.
 const WIDE: usize = BEYOND_MEDIUM;
+/// From which length on more of them are.
+const LONG: usize = 2 << 10;
+/// Up to which length many messages are authenticated faster abreast than with powers, in bytes.
+const MANY: usize = 3 << 10;
 /// How much is encrypted before it is authenticated, in bytes: stays in the first cache.
-pub(super) const PIECE: usize = 8 << 10;
+const PIECE: usize = 8 << 10;
+
+/// How much stack a call for `len` bytes uses at most, in bytes; for many messages `len` is the largest.
+pub(super) const fn depth(len: usize) -> usize {
+    match len {
+        ..=MEDIUM => 1024,
+        BEYOND_MEDIUM..LONG => 2560,
+        LONG..usize::MAX => 5120,
+        usize::MAX.. => 6144,
+    }
+}
 
 /// Derives `HSalsa20(key, input)`.
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
@@ -59,14 +74,9 @@ pub(super) fn derive_seal(
     suffix: &[u8; 8],
     data: &mut [u8],
 ) -> [u8; TAG_LEN] {
-    let key = Key::load(key).derive(prefix);
     match data.len() {
-        ..=MEDIUM => seal_short(&key, suffix, data),
-        _ => {
-            let mut bytes = Blocks::<1, 32>::new();
-            key.store(&mut bytes.0[0]);
-            seal_long(&bytes.0[0], suffix, data)
-        }
+        ..=MEDIUM => seal_short(&Key::load(key).derive(prefix), suffix, data),
+        _ => seal_long(&derived(key, prefix), suffix, data),
     }
 }
 
@@ -88,15 +98,18 @@ pub(super) fn derive_open(
     tag: &[u8; TAG_LEN],
     data: &mut [u8],
 ) -> bool {
-    let key = Key::load(key).derive(prefix);
     match data.len() {
-        ..=MEDIUM => open_short(&key, suffix, tag, data),
-        _ => {
-            let mut bytes = Blocks::<1, 32>::new();
-            key.store(&mut bytes.0[0]);
-            open_long(&bytes.0[0], suffix, tag, data)
-        }
+        ..=MEDIUM => open_short(&Key::load(key).derive(prefix), suffix, tag, data),
+        _ => open_long(&derived(key, prefix), suffix, tag, data),
     }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+fn derived(key: &[u8; 32], prefix: &[u8; 16]) -> [u8; 32] {
+    let mut subkey = [0; 32];
+    derive(key, prefix, &mut subkey);
+    subkey
 }
 
 /// For how many bytes `blocks` blocks are enough: the first half of the first is the authenticator's.
@@ -111,29 +124,42 @@ pub(super) fn macs(
     texts: &[&[u8]],
     tags: &mut [[u8; TAG_LEN]; ABREAST],
 ) {
-    let common = texts.iter().map(|text| text.len()).min().unwrap_or(0) & !63;
-    let (mut done, mut out) = (0, abreast::Out::new());
+    let (mut shortest, mut longest) = (usize::MAX, 0);
+    for text in texts {
+        (shortest, longest) = (shortest.min(text.len()), longest.max(text.len()));
+    }
+    let common = shortest & !63;
+    let worth = if texts.len() > ABREAST / 2 { MANY } else { WIDE };
+    let mut sums = [[0; 3]; ABREAST];
+    let mut done = 0;
     if let [first, _, _, ..] = texts
-        && (1..WIDE).contains(&common)
+        && (1..worth).contains(&common)
     {
         // Lanes that would be idle repeat the first text.
         let mut lanes = [*first; ABREAST];
         for (lane, text) in lanes.iter_mut().zip(texts) {
             *lane = text;
         }
-        abreast::update(keys, &lanes, common, &mut out);
-        done = common;
+        let made = abreast::update(keys, &lanes, common, tags);
+        if longest == common {
+            return;
+        }
+        (done, sums) = (common, abreast::sums(made));
     }
-    for (lane, ((tag, key), text)) in tags.iter_mut().zip(keys).zip(texts).enumerate() {
+    for ((tag, key), (text, sum)) in tags.iter_mut().zip(keys).zip(texts.iter().zip(sums)) {
         let rest = &text[done..];
-        if done > 0 && rest.is_empty() {
-            *tag = abreast::tag(&out, lane);
-        } else {
+        if done == 0 || !rest.is_empty() {
             let (mut state, _) = split(key);
-            state.h = abreast::sum(&out, lane);
+            state.h = sum;
             *tag = authenticate(state, rest);
         }
     }
+}
+
+/// Seals or opens `messages`. Here, so that all of it may use the features.
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+pub(super) fn many(lanes: Avx512, way: Way, key: &[u8; 32], messages: &mut [Message<'_>]) {
+    many::run(lanes, way, key, messages);
 }
 
 /// The tag of `data` under a one-time key.
@@ -188,16 +214,16 @@ fn open_with(blocks: &[__m512i], tag: &[u8; TAG_LEN], data: &mut [u8]) -> bool {
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
 fn seal_long(key: &[u8; 32], suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN] {
-    let (mut first, mut waiting) = (Blocks::<1>::new(), Waiting::new());
-    lanes::first(key, suffix, &mut first.0[0], &mut waiting);
-    let (poly, head) = split(&first.0[0]);
-    xor(data, head);
-    if data.len() <= PIECE {
-        encrypt_rest(key, suffix, &mut waiting, data);
-        authenticate(poly, data)
-    } else {
-        seal_pieces(key, suffix, &mut waiting, poly, data)
+    let (mut first, mut waiting) = ([0; 64], [[0; 64]; LANES]);
+    lanes::first(key, suffix, &mut first, &mut waiting);
+    let (poly, head) = split(&first);
+    xor_start(data, head);
+    if data.len() >= LONG {
+        return seal_pieces(key, suffix, &mut waiting, poly, data);
     }
+    let powers = Powers::new(poly.r);
+    lanes::apply(key, suffix, 1, &mut waiting, data, 32, |_, _| {});
+    authenticate_with(&powers, poly, data)
 }
 
 /// Encrypts `data` from its 33rd byte on, and authenticates each piece as soon as it is encrypted.
@@ -206,44 +232,37 @@ fn seal_long(key: &[u8; 32], suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN]
 fn seal_pieces(
     key: &[u8; 32],
     suffix: &[u8; 8],
-    waiting: &mut Waiting,
+    waiting: &mut lanes::Waiting,
     mut poly: Poly64,
     data: &mut [u8],
 ) -> [u8; TAG_LEN] {
     let powers = Powers::new(poly.r);
+    let high = HighPowers::new(&powers);
     let (mut sums, mut taken) = (Sums::none(), 0);
     lanes::apply(key, suffix, 1, waiting, data, 32, |data, done| {
         if let Some(piece) = data[taken..done].first_chunk::<PIECE>() {
-            sums.update(&powers, piece);
+            sums.update_long(&powers, &high, piece);
             taken += PIECE;
         }
     });
-    let rest = sums.update(&powers, &data[taken..]);
+    let rest = sums.update_long(&powers, &high, &data[taken..]);
     sums.finish(&powers, &mut poly);
     poly.update(rest);
-    powers.wipe();
     poly.finish()
 }
 
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
 fn open_long(key: &[u8; 32], suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: &mut [u8]) -> bool {
-    let (mut first, mut waiting) = (Blocks::<1>::new(), Waiting::new());
-    lanes::first(key, suffix, &mut first.0[0], &mut waiting);
-    let (poly, head) = split(&first.0[0]);
+    let (mut first, mut waiting) = ([0; 64], [[0; 64]; LANES]);
+    lanes::first(key, suffix, &mut first, &mut waiting);
+    let (poly, head) = split(&first);
     let right = equal(tag, authenticate(poly, data));
     if right {
-        xor(data, head);
-        encrypt_rest(key, suffix, &mut waiting, data);
+        xor_start(data, head);
+        lanes::apply(key, suffix, 1, &mut waiting, data, 32, |_, _| {});
     }
     right
-}
-
-/// Encrypts, or decrypts, `data` from its 33rd byte on.
-#[inline(never)]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-fn encrypt_rest(key: &[u8; 32], suffix: &[u8; 8], waiting: &mut Waiting, data: &mut [u8]) {
-    lanes::apply(key, suffix, 1, waiting, data, 32, |_, _| {});
 }
 
 #[inline(always)]
@@ -254,19 +273,35 @@ fn authenticate_short(mut poly: Poly64, data: &[u8]) -> [u8; TAG_LEN] {
 
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-fn authenticate(mut poly: Poly64, data: &[u8]) -> [u8; TAG_LEN] {
+fn authenticate(poly: Poly64, data: &[u8]) -> [u8; TAG_LEN] {
+    match data.len() {
+        ..WIDE => authenticate_short(poly, data),
+        _ => authenticate_with(&Powers::new(poly.r), poly, data),
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+fn authenticate_with(powers: &Powers, mut poly: Poly64, data: &[u8]) -> [u8; TAG_LEN] {
     let mut rest = data;
-    if data.len() >= WIDE
-        && let Some((first, more)) = data.split_first_chunk()
-    {
-        let powers = Powers::new(poly.r);
+    if let Some((first, more)) = data.split_first_chunk() {
         let mut sums = Sums::after(&poly, first);
-        rest = sums.update(&powers, more);
-        sums.finish(&powers, &mut poly);
-        powers.wipe();
+        rest = match more.len() {
+            ..LONG => sums.update(powers, more),
+            _ => sums.update_long(powers, &HighPowers::new(powers), more),
+        };
+        sums.finish(powers, &mut poly);
     }
     poly.update(rest);
     poly.finish()
+}
+
+/// XORs half a block into the beginning of `data`, which is longer.
+#[inline(always)]
+fn xor_start(data: &mut [u8], stream: &[u8; 32]) {
+    if let Some(data) = data.first_chunk_mut() {
+        xor_whole(data, stream);
+    }
 }
 
 /// The authenticator whose key is the first half of block 0, and the second half.

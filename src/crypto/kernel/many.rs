@@ -7,7 +7,7 @@
 //! is done to eight of them at once.
 
 use super::poly64::equal;
-use super::words::{Blocks, split, xor, xor_block, xor_half};
+use super::words::{xor, xor_block, xor_whole};
 use super::{Message, Places};
 use crate::crypto::TAG_LEN;
 
@@ -75,9 +75,9 @@ struct Pass<'a, L> {
     places: Places<LANES>,
     owners: [Owner; LANES],
     used: usize,
-    stream: Blocks<LANES>,
-    /// Blocks 0 of the group.
-    firsts: Blocks<LANES>,
+    stream: [[u8; 64]; LANES],
+    /// What the first pass made: blocks 0 of the group, and what else there was room for.
+    firsts: [[u8; 64]; LANES],
 }
 
 impl<'a, L: Lanes> Pass<'a, L> {
@@ -87,11 +87,11 @@ impl<'a, L: Lanes> Pass<'a, L> {
             lanes,
             way,
             key,
-            places: Places { n0: [0; LANES], n1: [0; LANES], c0: [0; LANES], c1: [0; LANES] },
+            places: Places { nonces: [0; LANES], counters: [0; LANES] },
             owners: [Owner { at: 0, block: 0 }; LANES],
             used: 0,
-            stream: Blocks::new(),
-            firsts: Blocks::new(),
+            stream: [[0; 64]; LANES],
+            firsts: [[0; 64]; LANES],
         }
     }
 
@@ -125,8 +125,8 @@ impl<'a, L: Lanes> Pass<'a, L> {
     #[inline(always)]
     fn add(&mut self, at: usize, block: usize, suffix: [u8; 8]) {
         let lane = self.used;
-        [self.places.n0[lane], self.places.n1[lane]] = split(u64::from_le_bytes(suffix));
-        [self.places.c0[lane], self.places.c1[lane]] = split(block as u64);
+        self.places.nonces[lane] = u64::from_le_bytes(suffix);
+        self.places.counters[lane] = block as u64;
         self.owners[lane] = Owner { at, block };
         self.used += 1;
     }
@@ -134,11 +134,14 @@ impl<'a, L: Lanes> Pass<'a, L> {
     /// Makes the blocks and works them into their messages.
     #[inline(always)]
     fn finish(&mut self, group: &mut [Message<'_>], begun: &mut bool) {
-        self.lanes.at(self.key, &self.places, self.used, &mut self.stream.0);
-        if !core::mem::replace(begun, true) {
+        let first = !core::mem::replace(begun, true);
+        let stream = if first { &mut self.firsts } else { &mut self.stream };
+        self.lanes.at(self.key, &self.places, self.used, stream);
+        if first {
             self.begin(group);
         }
-        for (owner, block) in self.owners.iter().zip(&self.stream.0).take(self.used) {
+        let stream = if first { &self.firsts } else { &self.stream };
+        for (owner, block) in self.owners.iter().zip(stream).take(self.used) {
             let message = &mut group[owner.at];
             if owner.block > 0 && message.right {
                 xor_block(&mut message.sealed[TAG_LEN + 64 * owner.block - 32..], block);
@@ -150,16 +153,15 @@ impl<'a, L: Lanes> Pass<'a, L> {
     /// Works blocks 0 and the blocks that are not shared into the messages, unless a tag is wrong.
     #[inline(always)]
     fn begin(&mut self, group: &mut [Message<'_>]) {
-        self.firsts.0 = self.stream.0;
         if self.way == Way::Open {
             self.authenticate(group, |tag, made| equal(tag, made));
         }
-        for (message, first) in group.iter_mut().zip(&self.firsts.0).filter(|(m, _)| m.right) {
+        for (message, first) in group.iter_mut().zip(&self.firsts).filter(|(m, _)| m.right) {
             let (_, text) = message.sealed.split_at_mut(TAG_LEN);
             let plan = Plan::new(text.len());
             let (head, body) = text.split_at_mut(text.len().min(32));
             match (head.first_chunk_mut::<32>(), first.last_chunk()) {
-                (Some(head), Some(stream)) => xor_half(head, stream),
+                (Some(head), Some(stream)) => xor_whole(head, stream),
                 _ => xor(head, &first[32..]),
             }
             let alone = body.len().min(64 * plan.alone);
@@ -177,7 +179,7 @@ impl<'a, L: Lanes> Pass<'a, L> {
         group: &mut [Message<'_>],
         call: impl Fn(&mut [u8; TAG_LEN], [u8; TAG_LEN]) -> bool,
     ) {
-        for (part, keys) in group.chunks_mut(ABREAST).zip(self.firsts.0.as_chunks::<ABREAST>().0) {
+        for (part, keys) in group.chunks_mut(ABREAST).zip(self.firsts.as_chunks::<ABREAST>().0) {
             let mut tags = [[0; TAG_LEN]; ABREAST];
             let mut texts: [&[u8]; ABREAST] = [&[]; ABREAST];
             for (text, message) in texts.iter_mut().zip(&*part) {

@@ -49,18 +49,18 @@ whole!(load128, store128, __m128i, 16, "sse2", _mm_loadu_si128, _mm_storeu_si128
 whole!(load256, store256, __m256i, 32, "avx", _mm256_loadu_si256, _mm256_storeu_si256);
 whole!(load512, store512, __m512i, 64, "avx512f", _mm512_loadu_si512, _mm512_storeu_si512);
 
-/// Sixteen words, as they stand in memory.
+/// Eight words, as they stand in memory.
 #[inline]
 #[target_feature(enable = "avx512f")]
-pub(super) fn load_words512(words: &[u32; 16]) -> __m512i {
+pub(super) fn load_words512(words: &[u64; 8]) -> __m512i {
     // SAFETY: `words` is as long as the vector; the intrinsic needs no alignment.
     unsafe { _mm512_loadu_si512(words.as_ptr().cast()) }
 }
 
-/// Eight words, as they stand in memory.
+/// Four words, as they stand in memory.
 #[inline]
 #[target_feature(enable = "avx")]
-pub(super) fn load_words256(words: &[u32; 8]) -> __m256i {
+pub(super) fn load_words256(words: &[u64; 4]) -> __m256i {
     // SAFETY: as above.
     unsafe { _mm256_loadu_si256(words.as_ptr().cast()) }
 }

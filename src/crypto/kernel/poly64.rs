@@ -14,14 +14,13 @@
 //! with the block's own bit and the carries: `h2·s1` fits a word.
 
 use subtle::ConstantTimeEq;
-use zeroize::optimization_barrier;
 
 use crate::crypto::{TAG_LEN, verdict};
 
 /// The bits that `r` may have.
 const CLAMP: u128 = 0x0fff_fffc_0fff_fffc_0fff_fffc_0fff_ffff;
 
-/// The state of one authenticator. Wiped when dropped.
+/// The state of one authenticator.
 pub(super) struct Poly64 {
     pub(super) r: [u64; 2],
     s1: u64,
@@ -89,14 +88,6 @@ impl Poly64 {
     }
 }
 
-impl Drop for Poly64 {
-    #[inline(always)]
-    fn drop(&mut self) {
-        (self.r, self.s1, self.h, self.pad) = ([0; 2], 0, [0; 3], 0);
-        optimization_barrier(self);
-    }
-}
-
 /// Brings what is at or above 2¹³⁰ back, five times.
 #[inline(always)]
 pub(super) fn fold([h0, h1, h2]: [u64; 3]) -> [u64; 3] {
@@ -106,7 +97,7 @@ pub(super) fn fold([h0, h1, h2]: [u64; 3]) -> [u64; 3] {
 }
 
 #[inline(always)]
-fn wide(a: u64, b: u64) -> u128 {
+pub(super) fn wide(a: u64, b: u64) -> u128 {
     u128::from(a) * u128::from(b)
 }
 

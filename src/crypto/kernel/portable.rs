@@ -6,16 +6,16 @@ use salsa20::cipher::consts::U10;
 use salsa20::cipher::{KeyIvInit, StreamCipher};
 use salsa20::{Salsa20, hsalsa};
 use subtle::ConstantTimeEq;
-use zeroize::{Zeroize, Zeroizing};
 
 use super::Message;
 use crate::crypto::{TAG_LEN, verdict};
 
+/// How much stack a call uses at most, in bytes.
+pub(super) const DEPTH: usize = 5120;
+
 /// Derives `HSalsa20(key, input)`.
 pub(super) fn derive(key: &[u8; 32], input: &[u8; 16], out: &mut [u8; 32]) {
-    let mut derived = hsalsa::<U10>(key.into(), input.into());
-    out.copy_from_slice(&derived);
-    derived.zeroize();
+    *out = hsalsa::<U10>(key.into(), input.into()).into();
 }
 
 /// Seals `data` under a subkey.
@@ -38,9 +38,9 @@ pub(super) fn open(key: &[u8; 32], suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: 
 /// The stream from the 33rd byte on, and the authenticator whose key the first 32 are.
 fn start(key: &[u8; 32], suffix: &[u8; 8]) -> (Salsa20, Poly1305) {
     let mut stream = Salsa20::new(key.into(), suffix.into());
-    let mut key = Zeroizing::new([0; 32]);
-    stream.apply_keystream(&mut *key);
-    (stream, Poly1305::new((&*key).into()))
+    let mut key = [0; 32];
+    stream.apply_keystream(&mut key);
+    (stream, Poly1305::new((&key).into()))
 }
 
 /// Seals `data` under the subkey of `key` and `prefix`.
@@ -50,7 +50,7 @@ pub(super) fn derive_seal(
     suffix: &[u8; 8],
     data: &mut [u8],
 ) -> [u8; TAG_LEN] {
-    let mut subkey = Zeroizing::new([0; 32]);
+    let mut subkey = [0; 32];
     derive(key, prefix, &mut subkey);
     seal(&subkey, suffix, data)
 }
@@ -63,7 +63,7 @@ pub(super) fn derive_open(
     tag: &[u8; TAG_LEN],
     data: &mut [u8],
 ) -> bool {
-    let mut subkey = Zeroizing::new([0; 32]);
+    let mut subkey = [0; 32];
     derive(key, prefix, &mut subkey);
     open(&subkey, suffix, tag, data)
 }

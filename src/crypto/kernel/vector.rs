@@ -1,8 +1,8 @@
 //! The way into the kernels that need processor features: a value proves that they are there.
 #![expect(unsafe_code, reason = "a function that needs processor features is unsafe to call")]
 
-use super::many::{self, ABREAST, LANES, Lanes, Way};
-use super::words::{self, Blocks};
+use super::many::{ABREAST, LANES, Lanes, Way};
+use super::words;
 use super::{Message, Places, avx2, avx512};
 use crate::crypto::TAG_LEN;
 
@@ -92,7 +92,7 @@ impl Avx2 {
         suffix: &[u8; 8],
         data: &mut [u8],
     ) -> [u8; TAG_LEN] {
-        self.seal(&derived(key, prefix).0[0], suffix, data)
+        self.seal(&derived(key, prefix), suffix, data)
     }
 
     #[inline]
@@ -104,15 +104,15 @@ impl Avx2 {
         tag: &[u8; TAG_LEN],
         data: &mut [u8],
     ) -> bool {
-        self.open(&derived(key, prefix).0[0], suffix, tag, data)
+        self.open(&derived(key, prefix), suffix, tag, data)
     }
 }
 
 /// A subkey, derived on integers.
 #[inline(always)]
-fn derived(key: &[u8; 32], prefix: &[u8; 16]) -> Blocks<1, 32> {
-    let mut subkey = Blocks::new();
-    words::derive(key, prefix, &mut subkey.0[0]);
+fn derived(key: &[u8; 32], prefix: &[u8; 16]) -> [u8; 32] {
+    let mut subkey = [0; 32];
+    words::derive(key, prefix, &mut subkey);
     subkey
 }
 
@@ -121,11 +121,13 @@ macro_rules! batches {
     ($token:ident, $kernel:ident) => {
         impl $token {
             pub(super) fn seal_many(self, key: &[u8; 32], messages: &mut [Message<'_>]) {
-                many::run(self, Way::Seal, key, messages);
+                // SAFETY: as in `methods`.
+                unsafe { $kernel::many(self, Way::Seal, key, messages) }
             }
 
             pub(super) fn open_many(self, key: &[u8; 32], messages: &mut [Message<'_>]) {
-                many::run(self, Way::Open, key, messages);
+                // SAFETY: as in `methods`.
+                unsafe { $kernel::many(self, Way::Open, key, messages) }
             }
         }
 

@@ -1,7 +1,5 @@
 //! Salsa20's matrix in words, and one block of it on ordinary integers.
 
-use zeroize::optimization_barrier;
-
 /// "expand 32-byte k"
 pub(super) const CONSTANTS: [u32; 4] = [0x6170_7865, 0x3320_646e, 0x7962_2d32, 0x6b20_6574];
 
@@ -76,14 +74,6 @@ impl Block {
     }
 }
 
-impl Drop for Block {
-    #[inline(always)]
-    fn drop(&mut self) {
-        (self.start, self.x) = ([0; 16], [0; 16]);
-        optimization_barrier(self);
-    }
-}
-
 /// `HSalsa20(key, input)`: what the rounds leave at the places of constants and input.
 #[inline(always)]
 pub(super) fn derive(key: &[u8; 32], input: &[u8; 16], out: &mut [u8; 32]) {
@@ -112,38 +102,24 @@ pub(super) fn xor(data: &mut [u8], stream: &[u8]) {
 /// XORs a block into the beginning of `data`, as far as both go.
 #[inline(always)]
 pub(super) fn xor_block(data: &mut [u8], block: &[u8; 64]) {
-    match data.first_chunk_mut::<64>() {
-        Some(data) => {
-            for (byte, stream) in data.iter_mut().zip(block) {
-                *byte ^= stream;
-            }
-        }
-        None => xor(data, block),
+    let ([half, other], _) = block.as_chunks::<32>() else { return };
+    if let Some(data) = data.first_chunk_mut() {
+        xor_whole(data, block);
+    } else if let Some((data, rest)) = data.split_first_chunk_mut() {
+        xor_whole(data, half);
+        xor(rest, other);
+    } else {
+        xor(data, half);
     }
 }
 
-/// XORs half a block into as much of a text.
+/// XORs `stream` into `data`.
 #[inline(always)]
-pub(super) fn xor_half(data: &mut [u8; 32], stream: &[u8; 32]) {
-    for (byte, stream) in data.iter_mut().zip(stream) {
+pub(super) fn xor_whole<const N: usize>(data: &mut [u8; N], stream: &[u8; N]) {
+    // In a copy: where the two might overlap, it would be done byte after byte.
+    let mut sum = *data;
+    for (byte, stream) in sum.iter_mut().zip(stream) {
         *byte ^= stream;
     }
-}
-
-/// Keystream, or a subkey, in memory. Wiped when dropped, with wide stores: `zeroize` writes byte after byte.
-pub(super) struct Blocks<const N: usize, const LEN: usize = 64>(pub(super) [[u8; LEN]; N]);
-
-impl<const N: usize, const LEN: usize> Blocks<N, LEN> {
-    #[inline(always)]
-    pub(super) const fn new() -> Self {
-        Self([[0; LEN]; N])
-    }
-}
-
-impl<const N: usize, const LEN: usize> Drop for Blocks<N, LEN> {
-    #[inline(always)]
-    fn drop(&mut self) {
-        self.0 = [[0; LEN]; N];
-        optimization_barrier(self);
-    }
+    *data = sum;
 }

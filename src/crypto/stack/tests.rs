@@ -19,18 +19,40 @@ const GAP: usize = 8 << 10;
 
 /// How deep below the call's caller any eight bytes in a row of `secrets` are found.
 fn residue(secrets: &[&[u8]], call: impl FnOnce() + Send) -> Vec<usize> {
+    // A new thread may get the stack of one that ended.
+    let stack = stack_after(zeroize_stack::<{ DEPTH + GAP }>, call);
+    let windows: HashSet<_> = secrets.iter().flat_map(|secret| secret.windows(8)).collect();
+    let found = stack.windows(8).enumerate().filter(|(_, bytes)| windows.contains(*bytes));
+    found.map(|(at, _)| (DEPTH - at).saturating_sub(GAP)).collect()
+}
+
+/// What the stack is filled with to see what is written to.
+const PAINT: u8 = 0xa5;
+
+#[inline(never)]
+fn paint() {
+    black_box([PAINT; DEPTH + GAP]);
+}
+
+/// How far below the overwritten stack `call` left something.
+fn left_below(call: impl FnOnce() + Send) -> usize {
+    let stack = stack_after(paint, call);
+    let touched = stack.iter().position(|byte| *byte != PAINT).unwrap();
+    let wiped = stack.windows(512).position(|bytes| bytes.iter().all(|byte| *byte == 0));
+    wiped.unwrap() - touched
+}
+
+/// The dead stack after `call`, which `prepare` filled before.
+fn stack_after(prepare: fn(), call: impl FnOnce() + Send) -> Vec<u8> {
     let find = || {
         let memory = File::open("/proc/self/mem").unwrap();
         let mut stack = vec![0; DEPTH];
         let mark = 0u8;
         let top = core::ptr::from_ref(black_box(&mark)).addr();
-        // A new thread may get the stack of one that ended.
-        zeroize_stack::<{ DEPTH + GAP }>();
+        prepare();
         deeper(call);
         memory.read_exact_at(&mut stack, (top - DEPTH) as u64).unwrap();
-        let windows: HashSet<_> = secrets.iter().flat_map(|secret| secret.windows(8)).collect();
-        let found = stack.windows(8).enumerate().filter(|(_, bytes)| windows.contains(*bytes));
-        found.map(|(at, _)| (DEPTH - at).saturating_sub(GAP)).collect()
+        stack
     };
     std::thread::scope(|scope| {
         let thread = std::thread::Builder::new().stack_size(1 << 20);
@@ -68,6 +90,52 @@ fn a_copy_is_found_unless_it_is_wiped() {
     let key = key();
     assert!(!residue(&[key.expose()], || leave_a_copy(&key)).is_empty());
     assert_none(&[key.expose()], || wiped::<1024, _>(|| leave_a_copy(&key)));
+}
+
+/// What lies below the overwritten stack at the most: where the overwriting returns to.
+const RETURN: usize = 16;
+
+#[test]
+fn what_goes_deeper_than_it_is_wiped_is_seen() {
+    let key = key();
+    assert!(left_below(|| wiped::<1024, _>(|| deeper(|| leave_a_copy(&key)))) > RETURN);
+    assert!(left_below(|| wiped::<1024, _>(|| leave_a_copy(&key))) <= RETURN);
+}
+
+/// On every kernel, at all lengths where it takes another way, and beyond the longest class.
+#[test]
+fn kernels_go_no_deeper_than_they_are_wiped() {
+    for kernel in Kernel::available() {
+        for len in (0..=2200).step_by(31).chain([480, 481, 2047, 2048, 4000, 8192, 20_000, 70_000])
+        {
+            goes_no_deeper(kernel, len);
+        }
+    }
+}
+
+fn goes_no_deeper(kernel: Kernel, len: usize) {
+    let (key, prefix, suffix) = ([1; 32], [2; 16], [3; 8]);
+    let (mut subkey, mut data, mut tag) = ([0; 32], pattern(len), [0; 16]);
+    let what = (kernel.name(), len);
+    let check = |call: &mut (dyn FnMut() + Send)| {
+        let left = left_below(call);
+        assert!(left <= RETURN, "{what:?}: {left} bytes too deep");
+    };
+    check(&mut || kernel.derive(&key, &prefix, &mut subkey));
+    check(&mut || tag = kernel.seal(&subkey, &suffix, &mut data));
+    check(&mut || assert!(!kernel.open(&subkey, &suffix, &[!tag[0]; 16], &mut data)));
+    check(&mut || assert!(kernel.open(&subkey, &suffix, &tag, &mut data)));
+    check(&mut || tag = kernel.derive_seal(&key, &prefix, &suffix, &mut data));
+    check(&mut || assert!(kernel.derive_open(&key, &prefix, &suffix, &tag, &mut data)));
+    for count in [1, 5, 16, 33] {
+        let mut sealed = vec![vec![9; 16 + len]; count];
+        if let [first, _, ..] = &mut *sealed {
+            first.resize(16 + len / 2, 9);
+        }
+        let mut messages: Vec<_> = (0..).zip(&mut sealed).map(message).collect();
+        check(&mut || kernel.seal_many(&subkey, &mut messages));
+        check(&mut || kernel.open_many(&subkey, &mut messages));
+    }
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! Salsa20 on eight blocks at once, one in each lane: word `i` of all blocks is one vector.
 
 use core::arch::x86_64::*;
+use core::hint::black_box;
 
 use super::rows::turn;
 use crate::crypto::kernel::Places;
 use crate::crypto::kernel::memory::{load_words256, load256, store256};
-use crate::crypto::kernel::words::{Block, Blocks, CONSTANTS, key_words, split, xor_block};
+use crate::crypto::kernel::words::{Block, CONSTANTS, key_words, xor_block};
 
 type Words = [__m256i; 16];
 
@@ -54,20 +55,28 @@ macro_rules! double_round {
     };
 }
 
-#[inline]
+/// Eight blocks, to `out` or, if `XOR`, into it.
+#[inline(never)]
 #[target_feature(enable = "avx2")]
-fn core(start: &Words, out: &mut [[u8; 64]; EIGHT]) {
-    let mut x = *start;
+fn core<const XOR: bool>(
+    key: &[u8; 32],
+    nonces: &[u64; EIGHT],
+    counters: &[u64; EIGHT],
+    out: &mut [[u8; 64]; EIGHT],
+) {
+    let (nonces, counters) = (halves(nonces), halves(counters));
+    let mut x = start(key, nonces, counters);
     for _ in 0..10 {
         double_round!(x);
     }
-    finish(&x, start, out);
+    // From memory: the compiler would keep what it made before, all of it, in the frame.
+    finish::<XOR>(&x, &start(black_box(key), nonces, counters), out);
 }
 
 /// Adds what the blocks started from, and turns words of blocks into blocks of words.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn finish(x: &Words, start: &Words, out: &mut [[u8; 64]; EIGHT]) {
+fn finish<const XOR: bool>(x: &Words, start: &Words, out: &mut [[u8; 64]; EIGHT]) {
     // Words 0–7 of all blocks become their first halves, words 8–15 their second.
     let (low, high) = x.split_at(8);
     let (start_low, start_high) = start.split_at(8);
@@ -78,6 +87,7 @@ fn finish(x: &Words, start: &Words, out: &mut [[u8; 64]; EIGHT]) {
         }
         for (block, row) in out.iter_mut().zip(transpose(words)) {
             if let Some(bytes) = block.as_chunks_mut::<32>().0.get_mut(half) {
+                let row = if XOR { _mm256_xor_si256(row, load256(bytes)) } else { row };
                 store256(bytes, row);
             }
         }
@@ -117,27 +127,48 @@ pub(super) fn first(
     zero: &mut [u8; 64],
     out: &mut [[u8; 64]; EIGHT],
 ) {
-    let start = start_from(key, suffix, 1);
-    let mut x = start;
+    let (nonces, counters) = (halves(&nonces(suffix)), halves(&counters(1)));
+    let mut x = start(key, nonces, counters);
     let mut beside = Block::new(key, suffix);
     for _ in 0..10 {
         double_round!(x);
         beside.double_round();
     }
     beside.finish(zero);
-    finish(&x, &start, out);
+    finish::<false>(&x, &start(black_box(key), nonces, counters), out);
 }
 
-/// What eight blocks from block `first` on start from.
+#[inline(always)]
+const fn nonces(suffix: &[u8; 8]) -> [u64; EIGHT] {
+    [u64::from_le_bytes(*suffix); EIGHT]
+}
+
+/// Counters from `first` on.
+#[inline(always)]
+fn counters(first: u64) -> [u64; EIGHT] {
+    let mut counters = [0; EIGHT];
+    for (i, counter) in (0..).zip(&mut counters) {
+        *counter = first.wrapping_add(i);
+    }
+    counters
+}
+
+/// The low and the high words of eight numbers.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn start_from(key: &[u8; 32], suffix: &[u8; 8], first: u64) -> Words {
-    let nonce = spread(split(u64::from_le_bytes(*suffix)));
-    let (mut low, mut high) = ([0; EIGHT], [0; EIGHT]);
-    for (i, (low, high)) in (0..).zip(low.iter_mut().zip(&mut high)) {
-        [*low, *high] = split(first.wrapping_add(i));
-    }
-    start(key, nonce, [load_words256(&low), load_words256(&high)])
+fn halves(numbers: &[u64; EIGHT]) -> [__m256i; 2] {
+    let (first, second) = match numbers.as_chunks::<4>().0 {
+        [first, second] => (load_words256(first), load_words256(second)),
+        _ => (_mm256_setzero_si256(), _mm256_setzero_si256()),
+    };
+    let (first, second) = (_mm256_castsi256_ps(first), _mm256_castsi256_ps(second));
+    let low = _mm256_castps_si256(_mm256_shuffle_ps::<0b10_00_10_00>(first, second));
+    let high = _mm256_castps_si256(_mm256_shuffle_ps::<0b11_01_11_01>(first, second));
+    // Words of both come in turns of two.
+    [
+        _mm256_permute4x64_epi64::<0b11_01_10_00>(low),
+        _mm256_permute4x64_epi64::<0b11_01_10_00>(high),
+    ]
 }
 
 /// XORs the stream from block `counter` on into `data`.
@@ -149,12 +180,21 @@ pub(in crate::crypto::kernel) fn stream(
     mut counter: u64,
     data: &mut [u8],
 ) {
-    let mut blocks = Blocks::new();
-    for chunk in data.chunks_mut(64 * EIGHT) {
-        core(&start_from(key, suffix, counter), &mut blocks.0);
-        xor_all(&blocks.0, chunk);
-        counter = counter.wrapping_add(8);
+    let nonces = nonces(suffix);
+    let (blocks, rest) = data.as_chunks_mut::<64>();
+    let (eights, last) = blocks.as_chunks_mut();
+    for eight in eights {
+        core::<true>(key, &nonces, &counters(counter), eight);
+        counter = counter.wrapping_add(EIGHT as u64);
     }
+    if last.is_empty() && rest.is_empty() {
+        return;
+    }
+    let mut stream = [[0; 64]; EIGHT];
+    core::<false>(key, &nonces, &counters(counter), &mut stream);
+    let (stream, next) = stream.split_at(last.len());
+    xor_all(stream, last.as_flattened_mut());
+    xor_all(next, rest);
 }
 
 /// XORs blocks into `data`, as far as both go.
@@ -181,12 +221,10 @@ pub(in crate::crypto::kernel) fn at(
     used: usize,
     out: &mut [[u8; 64]; 16],
 ) {
-    let (n0, n1) = (places.n0.as_chunks().0, places.n1.as_chunks().0);
-    let (c0, c1) = (places.c0.as_chunks().0, places.c1.as_chunks().0);
-    let passes = used.div_ceil(EIGHT);
-    let places = n0.iter().zip(n1).zip(c0.iter().zip(c1)).take(passes);
-    for (out, ((n0, n1), (c0, c1))) in out.as_chunks_mut().0.iter_mut().zip(places) {
-        let nonce = [load_words256(n0), load_words256(n1)];
-        core(&start(key, nonce, [load_words256(c0), load_words256(c1)]), out);
+    let places = places.nonces.as_chunks().0.iter().zip(places.counters.as_chunks().0);
+    for (out, (nonces, counters)) in
+        out.as_chunks_mut().0.iter_mut().zip(places).take(used.div_ceil(EIGHT))
+    {
+        core::<false>(key, nonces, counters, out);
     }
 }

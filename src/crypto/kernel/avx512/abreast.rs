@@ -4,27 +4,23 @@
 use core::arch::x86_64::*;
 
 use super::poly::{Limbs, joined};
+use crate::crypto::TAG_LEN;
 use crate::crypto::kernel::many::ABREAST;
 use crate::crypto::kernel::memory::{load512, store512};
-use crate::crypto::kernel::words::Blocks;
 
 /// The bits that the words of `r` may have.
 const CLAMP: [i64; 2] = [0x0fff_fffc_0fff_ffff, 0x0fff_fffc_0fff_fffc];
 
-/// What comes out for eight texts: what the limbs of their sums are, and the tags that follow if nothing
-/// comes after.
-pub(super) type Out = Blocks<5>;
-
-/// Authenticates the first `len` bytes of each text, a multiple of 64, with the key that its block begins
-/// with.
+/// Authenticates the first `len` bytes of each text, at least one and a multiple of 64, with the key that
+/// its block begins with. Gives the tags, if nothing comes after, and the sums.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
 pub(super) fn update(
     keys: &[[u8; 64]; ABREAST],
     texts: &[&[u8]; ABREAST],
     len: usize,
-    out: &mut Out,
-) {
+    tags: &mut [[u8; TAG_LEN]; ABREAST],
+) -> Limbs {
     let mut rows = [_mm512_setzero_si512(); ABREAST];
     for (row, key) in rows.iter_mut().zip(keys) {
         *row = load512(key);
@@ -37,28 +33,42 @@ pub(super) fn update(
     let r = Limbs::new(r0, r1).factor();
     let mut h = Limbs::new(_mm512_setzero_si512(), _mm512_setzero_si512());
     for at in (0..len).step_by(64) {
-        for (row, text) in rows.iter_mut().zip(texts) {
-            if let Some(text) = text[at..].first_chunk() {
-                *row = load512(text);
-            }
-        }
-        let [l0, h0, l1, h1, l2, h2, l3, h3] = transpose(rows);
-        for (low, high) in [(l0, h0), (l1, h1), (l2, h2), (l3, h3)] {
-            h = h.times_plus(&r, Limbs::block(low, high));
-        }
+        let [first, second, third, last] = blocks(texts, at);
+        h = if at == 0 { first } else { h.times_plus(&r, first) };
+        h = h.times_plus(&r, second).times_plus(&r, third).times_plus(&r, last);
     }
     h = h.times(&r);
-    let Limbs([x0, x1, x2]) = h;
-    let [tag0, tag1] = tags(h, [pad0, pad1]);
-    for (out, vector) in out.0.iter_mut().zip([x0, x1, x2, tag0, tag1]) {
-        store512(out, vector);
+    let [low, high] = made(h, [pad0, pad1]);
+    // Words 8 to 15 of an index stand for the second source.
+    let (first, second) = (
+        _mm512_setr_epi64(0, 8, 1, 9, 2, 10, 3, 11),
+        _mm512_setr_epi64(4, 12, 5, 13, 6, 14, 7, 15),
+    );
+    if let [to_first, to_second] = tags.as_flattened_mut().as_chunks_mut::<64>().0 {
+        store512(to_first, _mm512_permutex2var_epi64(low, first, high));
+        store512(to_second, _mm512_permutex2var_epi64(low, second, high));
     }
+    h
+}
+
+/// Four blocks of each text, from byte `at` on.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+fn blocks(texts: &[&[u8]; ABREAST], at: usize) -> [Limbs; 4] {
+    let mut rows = [_mm512_setzero_si512(); ABREAST];
+    for (row, text) in rows.iter_mut().zip(texts) {
+        if let Some(text) = text[at..].first_chunk() {
+            *row = load512(text);
+        }
+    }
+    let [l0, h0, l1, h1, l2, h2, l3, h3] = transpose(rows);
+    [Limbs::block(l0, h0), Limbs::block(l1, h1), Limbs::block(l2, h2), Limbs::block(l3, h3)]
 }
 
 /// The low and high words of the tags.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-fn tags(h: Limbs, [pad0, pad1]: [__m512i; 2]) -> [__m512i; 2] {
+fn made(h: Limbs, [pad0, pad1]: [__m512i; 2]) -> [__m512i; 2] {
     let Limbs([x0, x1, x2]) = h.reduced();
     let low = _mm512_or_si512(x0, _mm512_slli_epi64::<44>(x1));
     let high = _mm512_or_si512(_mm512_srli_epi64::<20>(x1), _mm512_slli_epi64::<24>(x2));
@@ -69,21 +79,23 @@ fn tags(h: Limbs, [pad0, pad1]: [__m512i; 2]) -> [__m512i; 2] {
     [low, _mm512_mask_add_epi64(high, carried, high, _mm512_set1_epi64(1))]
 }
 
-/// The tag of one text.
+/// The sums of the texts, one by one.
 #[inline]
-pub(super) fn tag(out: &Out, lane: usize) -> [u8; 16] {
-    let [_, _, _, low, high] = &out.0;
-    (u128::from(word(low, lane)) | u128::from(word(high, lane)) << 64).to_le_bytes()
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+pub(super) fn sums(Limbs(limbs): Limbs) -> [[u64; 3]; ABREAST] {
+    let mut bytes = [[0; 64]; 3];
+    for (bytes, limb) in bytes.iter_mut().zip(limbs) {
+        store512(bytes, limb);
+    }
+    let mut sums = [[0; 3]; ABREAST];
+    for (lane, sum) in sums.iter_mut().enumerate() {
+        let [x0, x1, x2] = &bytes;
+        *sum = joined([word(x0, lane), word(x1, lane), word(x2, lane)]);
+    }
+    sums
 }
 
-/// The sum of one text.
-#[inline]
-pub(super) fn sum(out: &Out, lane: usize) -> [u64; 3] {
-    let [x0, x1, x2, ..] = &out.0;
-    joined([word(x0, lane), word(x1, lane), word(x2, lane)])
-}
-
-#[inline]
+#[inline(always)]
 fn word(words: &[u8; 64], lane: usize) -> u64 {
     u64::from_le_bytes(words.as_chunks().0[lane])
 }

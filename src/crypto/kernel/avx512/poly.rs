@@ -14,17 +14,14 @@
 //!
 //! Lane `i` takes every eighth block: `h ← h·r⁸ + m`. At the end each lane is multiplied by the power
 //! of `r` that is due to its block, and the lanes are added. Two such chains, 128 bytes apart and in
-//! steps of `r¹⁶`, hide the multiplier's latency.
+//! steps of `r¹⁶`, hide the multiplier's latency. What is long takes steps of `r³²` instead,
+//! `h ← h·r³² + m0·r²⁴ + m1·r¹⁶ + m2·r⁸ + m3`, whose four products are carried only once.
 
 use core::arch::x86_64::*;
 
-use zeroize::optimization_barrier;
-
 use crate::crypto::kernel::memory::load512;
 use crate::crypto::kernel::poly64::{Poly64, fold, halves};
-
-const LIMB: u64 = (1 << 44) - 1;
-const TOP: u64 = (1 << 42) - 1;
+use crate::crypto::kernel::power::{LIMB, Power, TOP, limbs};
 
 #[derive(Clone, Copy)]
 pub(super) struct Limbs(pub(super) [__m512i; 3]);
@@ -36,12 +33,19 @@ pub(super) struct Factor {
     s: [__m512i; 2],
 }
 
-/// The powers of one key. Wiped by [`Powers::wipe`].
+/// The powers of one key.
 pub(super) struct Powers {
-    /// `r⁸` … `r`, each in the lane of its block.
-    last: Factor,
-    r8: Factor,
-    r16: Factor,
+    r1: Power,
+    r2: Power,
+    r4: Power,
+    r8: Power,
+    r16: Power,
+}
+
+/// More of them, for what is long.
+pub(super) struct HighPowers {
+    r24: Power,
+    r32: Power,
 }
 
 impl Limbs {
@@ -60,32 +64,11 @@ impl Limbs {
         self.times_plus(by, Self([_mm512_setzero_si512(); 3]))
     }
 
-    /// `self·by + other`. All carries are made at once, and only the one that is large goes on.
+    /// `self·by + other`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-    pub(super) fn times_plus(self, by: &Factor, Self([m0, m1, m2]): Self) -> Self {
-        let (Self([h0, h1, h2]), Factor { r: [r0, r1, r2], s: [s1, s2] }) = (self, *by);
-        let zero = _mm512_setzero_si512();
-        let low = |sum, x, y| _mm512_madd52lo_epu64(sum, x, y);
-        let high = |sum, x, y| _mm512_madd52hi_epu64(sum, x, y);
-        let e2 = high(high(high(zero, h0, r2), h1, r1), h2, r0);
-        let e1 = high(high(high(zero, h0, r1), h1, r0), h2, s2);
-        let e0 = high(high(high(zero, h0, r0), h1, s2), h2, s1);
-        let d2 = low(low(low(m2, h0, r2), h1, r1), h2, r0);
-        let d1 = low(low(low(m1, h0, r1), h1, r0), h2, s2);
-        let d0 = low(low(low(m0, h0, r0), h1, s2), h2, s1);
-        let d1 = _mm512_add_epi64(d1, _mm512_slli_epi64::<8>(e0));
-        let d2 = _mm512_add_epi64(d2, _mm512_slli_epi64::<8>(e1));
-        let limb = _mm512_set1_epi64(LIMB.cast_signed());
-        let top = _mm512_set1_epi64(TOP.cast_signed());
-        // What is over counts 2¹³⁰.
-        let over = _mm512_add_epi64(_mm512_slli_epi64::<10>(e2), _mm512_srli_epi64::<42>(d2));
-        let five = _mm512_add_epi64(over, _mm512_slli_epi64::<2>(over));
-        let x0 = _mm512_add_epi64(_mm512_and_si512(d0, limb), five);
-        let x1 = _mm512_add_epi64(_mm512_and_si512(d1, limb), _mm512_srli_epi64::<44>(d0));
-        let x2 = _mm512_add_epi64(_mm512_and_si512(d2, top), _mm512_srli_epi64::<44>(d1));
-        let x1 = _mm512_add_epi64(x1, _mm512_srli_epi64::<44>(x0));
-        Self([_mm512_and_si512(x0, limb), x1, x2])
+    pub(super) fn times_plus(self, by: &Factor, other: Self) -> Self {
+        Products::new(other).and(self, by).carried()
     }
 
     /// Eight blocks, in the order 0, 4, 1, 5, 2, 6, 3, 7.
@@ -172,33 +155,97 @@ impl Limbs {
     }
 }
 
-impl Powers {
+/// A sum of products before anything is carried.
+struct Products {
+    low: [__m512i; 3],
+    /// What stands 2⁵² above.
+    high: [__m512i; 3],
+}
+
+impl Products {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-    pub(super) fn new(r: [u64; 2]) -> Self {
-        let [l0, l1, l2] = limbs([r[0], r[1], 0]).map(|limb| _mm512_set1_epi64(limb.cast_signed()));
-        let r1 = Limbs([l0, l1, l2]);
-        let r2 = r1.times(&r1.factor());
-        let by2 = r2.factor();
-        let r4 = r2.times(&by2);
-        let by4 = r4.factor();
-        let r8 = r4.times(&by4);
-        let by8 = r8.factor();
-        // Block b is due 8 - b factors. 7 - b in binary, with the lanes' order: 111, 011, 110, 010,
-        // 101, 001, 100, 000.
-        let last = r1.blend(0b0011_0011, r2);
-        let last = last.blend(0b0000_1111, last.times(&by2));
-        let last = last.blend(0b0101_0101, last.times(&by4));
-        Self { last: last.factor(), r8: by8, r16: r8.times(&by8).factor() }
+    fn new(Limbs(low): Limbs) -> Self {
+        Self { low, high: [_mm512_setzero_si512(); 3] }
     }
 
-    /// Overwrites the powers.
+    /// Adds `x·by`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-    pub(super) fn wipe(mut self) {
-        let none = Limbs([_mm512_setzero_si512(); 3]).factor();
-        self = Self { last: none, r8: none, r16: none };
-        optimization_barrier(&self);
+    fn and(self, Limbs([h0, h1, h2]): Limbs, by: &Factor) -> Self {
+        let Factor { r: [r0, r1, r2], s: [s1, s2] } = *by;
+        let Self { low: [d0, d1, d2], high: [e0, e1, e2] } = self;
+        let low = |sum, x, y| _mm512_madd52lo_epu64(sum, x, y);
+        let high = |sum, x, y| _mm512_madd52hi_epu64(sum, x, y);
+        let e2 = high(high(high(e2, h0, r2), h1, r1), h2, r0);
+        let e1 = high(high(high(e1, h0, r1), h1, r0), h2, s2);
+        let e0 = high(high(high(e0, h0, r0), h1, s2), h2, s1);
+        let d2 = low(low(low(d2, h0, r2), h1, r1), h2, r0);
+        let d1 = low(low(low(d1, h0, r1), h1, r0), h2, s2);
+        let d0 = low(low(low(d0, h0, r0), h1, s2), h2, s1);
+        Self { low: [d0, d1, d2], high: [e0, e1, e2] }
+    }
+
+    /// All carries are made at once, and only the one that is large goes on.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+    fn carried(self) -> Limbs {
+        let Self { low: [d0, d1, d2], high: [e0, e1, e2] } = self;
+        let d1 = _mm512_add_epi64(d1, _mm512_slli_epi64::<8>(e0));
+        let d2 = _mm512_add_epi64(d2, _mm512_slli_epi64::<8>(e1));
+        let limb = _mm512_set1_epi64(LIMB.cast_signed());
+        let top = _mm512_set1_epi64(TOP.cast_signed());
+        // What is over counts 2¹³⁰.
+        let over = _mm512_add_epi64(_mm512_slli_epi64::<10>(e2), _mm512_srli_epi64::<42>(d2));
+        let five = _mm512_add_epi64(over, _mm512_slli_epi64::<2>(over));
+        let x0 = _mm512_add_epi64(_mm512_and_si512(d0, limb), five);
+        let x1 = _mm512_add_epi64(_mm512_and_si512(d1, limb), _mm512_srli_epi64::<44>(d0));
+        let x2 = _mm512_add_epi64(_mm512_and_si512(d2, top), _mm512_srli_epi64::<44>(d1));
+        let x1 = _mm512_add_epi64(x1, _mm512_srli_epi64::<44>(x0));
+        Limbs([_mm512_and_si512(x0, limb), x1, x2])
+    }
+}
+
+/// A power in all lanes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+fn spread(Power([r0, r1, r2]): Power) -> Limbs {
+    let spread = |limb: u64| _mm512_set1_epi64(limb.cast_signed());
+    Limbs([spread(r0), spread(r1), spread(r2)])
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+fn factor(power: Power) -> Factor {
+    spread(power).factor()
+}
+
+impl Powers {
+    #[inline(always)]
+    pub(super) fn new(r: [u64; 2]) -> Self {
+        let r1 = Power::new(r);
+        let r2 = r1.square();
+        let r4 = r2.square();
+        let r8 = r4.square();
+        Self { r1, r2, r4, r8, r16: r8.square() }
+    }
+
+    /// `r⁸` … `r`, each in the lane of its block.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+    fn last(&self) -> Factor {
+        // Block b is due 8 - b factors. 7 - b in binary, with the lanes' order: 111, 011, 110, 010,
+        // 101, 001, 100, 000.
+        let last = spread(self.r1).blend(0b0011_0011, spread(self.r2));
+        let last = last.blend(0b0000_1111, last.times(&factor(self.r2)));
+        last.blend(0b0101_0101, last.times(&factor(self.r4))).factor()
+    }
+}
+
+impl HighPowers {
+    #[inline(always)]
+    pub(super) fn new(powers: &Powers) -> Self {
+        Self { r24: powers.r16.times(powers.r8), r32: powers.r16.square() }
     }
 }
 
@@ -222,48 +269,63 @@ impl Sums {
         Self(Limbs::load(data).plus(Limbs(before)))
     }
 
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-    fn add(&mut self, powers: &Powers, data: &[u8; 128]) {
-        self.0 = self.0.times_plus(&powers.r8, Limbs::load(data));
-    }
-
     /// Takes in as many blocks of `data` as come in eights, and gives the rest back.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
     pub(super) fn update<'a>(&mut self, powers: &Powers, data: &'a [u8]) -> &'a [u8] {
-        let (eights, rest) = data.as_chunks::<128>();
-        let (pairs, odd) = eights.as_chunks::<2>();
-        if let Some(([first, second], pairs)) = pairs.split_first() {
-            self.add(powers, first);
-            let mut other = Limbs::load(second);
-            for [first, second] in pairs {
-                self.0 = self.0.times_plus(&powers.r16, Limbs::load(first));
-                other = other.times_plus(&powers.r16, Limbs::load(second));
-            }
-            self.0 = self.0.times_plus(&powers.r8, other);
+        let (mut eights, rest) = data.as_chunks::<128>();
+        let r8 = factor(powers.r8);
+        if eights.len().is_multiple_of(2)
+            && let Some((first, more)) = eights.split_first()
+        {
+            self.0 = self.0.times_plus(&r8, Limbs::load(first));
+            eights = more;
         }
-        for eight in odd {
-            self.add(powers, eight);
+        if let Some((first, pairs)) = eights.split_first() {
+            let (r16, mut other) = (factor(powers.r16), Limbs::load(first));
+            for [first, second] in pairs.as_chunks().0 {
+                self.0 = self.0.times_plus(&r16, Limbs::load(first));
+                other = other.times_plus(&r16, Limbs::load(second));
+            }
+            self.0 = self.0.times_plus(&r8, other);
         }
         rest
+    }
+
+    /// As [`Sums::update`], for much data.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+    pub(super) fn update_long<'a>(
+        &mut self,
+        powers: &Powers,
+        high: &HighPowers,
+        data: &'a [u8],
+    ) -> &'a [u8] {
+        let (r8, r16) = (factor(powers.r8), factor(powers.r16));
+        let (r24, r32) = (factor(high.r24), factor(high.r32));
+        let (chunks, rest) = data.as_chunks::<512>();
+        for chunk in chunks {
+            if let [first, second, third, last] = chunk.as_chunks::<128>().0 {
+                self.0 = Products::new(Limbs::load(last))
+                    .and(Limbs::load(third), &r8)
+                    .and(Limbs::load(second), &r16)
+                    .and(Limbs::load(first), &r24)
+                    .and(self.0, &r32)
+                    .carried();
+            }
+        }
+        self.update(powers, rest)
     }
 
     /// Adds all up.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
     pub(super) fn finish(self, powers: &Powers, state: &mut Poly64) {
-        let Limbs([x0, x1, x2]) = self.0.times(&powers.last);
+        let Limbs([x0, x1, x2]) = self.0.times(&powers.last());
         let [x0, x1, x2] =
             [_mm512_reduce_add_epi64(x0), _mm512_reduce_add_epi64(x1), _mm512_reduce_add_epi64(x2)];
         state.h = joined([x0.cast_unsigned(), x1.cast_unsigned(), x2.cast_unsigned()]);
     }
-}
-
-/// The limbs of a number in words.
-#[inline]
-fn limbs([h0, h1, h2]: [u64; 3]) -> [u64; 3] {
-    [h0 & LIMB, (h0 >> 44 | h1 << 20) & LIMB, h1 >> 24 | h2 << 40]
 }
 
 /// The words of a number in limbs below 2⁵⁰.
