@@ -84,12 +84,12 @@
 //! ```
 
 use core::fmt;
-use std::borrow::Cow;
 use std::sync::Arc;
 
 mod apply;
 mod command;
 mod dispatch;
+mod few;
 mod hygiene;
 mod info;
 mod keys;
@@ -124,7 +124,7 @@ pub use policy::{Labels, Required, Selector};
 use stats::Counters;
 pub use stats::Stats;
 
-use crate::grant::{NodeId, SecretId, ServiceId, TaskId};
+use crate::grant::{Folded, NodeId, SecretId, ServiceId, TaskId};
 
 /// The state of a cluster's secrets: what a replicated log of [`Command`]s makes of it.
 ///
@@ -136,12 +136,12 @@ pub struct Cluster {
     keys: Keys,
     secrets: Map<SecretId, Arc<Secret>>,
     services: Map<ServiceId, Arc<Service>>,
-    tasks: Map<TaskId, Arc<Task>>,
+    tasks: Map<TaskId, Task>,
     nodes: Map<NodeId, Arc<Node>>,
     referrers: Map<Referrer, Arc<[SecretId]>>,
-    /// Folded names: follow from the objects.
-    secret_names: Map<Arc<str>, SecretId>,
-    service_names: Map<Arc<str>, ServiceId>,
+    /// Follow from the objects.
+    secret_names: Map<Folded, SecretId>,
+    service_names: Map<Folded, ServiceId>,
     counters: Counters,
 }
 
@@ -168,7 +168,7 @@ impl Cluster {
     }
 
     fn task_mut(&mut self, id: &TaskId) -> Option<&mut Task> {
-        self.tasks.get_mut(id).map(Arc::make_mut)
+        self.tasks.get_mut(id)
     }
 
     fn node_mut(&mut self, id: &NodeId) -> Option<&mut Node> {
@@ -182,23 +182,6 @@ impl fmt::Debug for Cluster {
             .field("applied", &self.applied)
             .field("stats", &self.stats())
             .finish_non_exhaustive()
-    }
-}
-
-/// A name as it is compared: without its case.
-fn fold(name: &str) -> Cow<'_, str> {
-    if name.bytes().any(|b| b.is_ascii_uppercase()) {
-        name.to_ascii_lowercase().into()
-    } else {
-        name.into()
-    }
-}
-
-/// As [`fold`], in the name's own memory if it can be.
-fn folded(name: &Arc<str>) -> Arc<str> {
-    match fold(name) {
-        Cow::Borrowed(_) => Arc::clone(name),
-        Cow::Owned(folded) => folded.into(),
     }
 }
 

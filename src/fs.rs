@@ -21,13 +21,21 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
 
+#[cfg(feature = "swarm")]
+mod overlay;
 mod real;
 mod sim;
 #[cfg(test)]
 mod tests;
 
+#[cfg(feature = "swarm")]
+pub(crate) use overlay::Overlay;
 pub use real::RealFs;
 pub use sim::{Loss, SimFs};
+
+/// How much is copied at once, in bytes.
+#[cfg(feature = "swarm")]
+const COPIED: usize = 64 << 10;
 
 /// A file system.
 ///
@@ -285,6 +293,32 @@ pub(crate) fn replace(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> Result<()> {
     }
     let dir = folder(path);
     fs.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))
+}
+
+/// Copies a file to a name that must not exist, durably but for the name. Blocks of zeros are not
+/// written, so that a segment's preallocated end takes no room.
+#[cfg(feature = "swarm")]
+pub(crate) fn copy(fs: &dyn Fs, from: &Path, to: &Path) -> Result<()> {
+    let source = fs.open_read(from).map_err(|e| Error::io("open", from, e))?;
+    let len = source.len().map_err(|e| Error::io("stat", from, e))?;
+    let copy = fs.create_new(to).map_err(|e| Error::io("create", to, e))?;
+    let mut block = Zeroizing::new(vec![0; COPIED]);
+    let mut at = 0;
+    while at < len {
+        let read = match source.read_at(&mut block, at) {
+            Ok(0) => break,
+            Ok(read) => read.min(COPIED),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+            Err(e) => return Err(Error::io("read", from, e)),
+        };
+        let held = block.get(..read).unwrap_or_default();
+        if held.iter().any(|byte| *byte != 0) {
+            copy.write_all_at(held, at).map_err(|e| Error::io("write", to, e))?;
+        }
+        at = at.saturating_add(u64::try_from(read).unwrap_or(u64::MAX));
+    }
+    copy.set_len(at).map_err(|e| Error::io("truncate", to, e))?;
+    copy.sync().map_err(|e| Error::io("sync", to, e))
 }
 
 /// Removes the temporary file that a crash within [`replace`] left behind.

@@ -16,6 +16,8 @@ mod time;
 pub(crate) mod wire;
 
 pub use assignment::{Assignment, Change, Grant, Scope};
+#[cfg(feature = "cluster")]
+pub(crate) use id::Folded;
 pub use id::{NodeId, SecretId, ServiceId, TaskId};
 pub use node_key::{NodeKey, NodePublicKey, SEALED_OVERHEAD};
 pub use reference::{Follow, Reference, check_references, edit_references};

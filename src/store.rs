@@ -62,6 +62,7 @@ use crate::secret::SecretBytes;
 mod change;
 mod cut;
 mod format;
+mod frames;
 mod index;
 mod next;
 mod open;

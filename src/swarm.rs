@@ -61,7 +61,10 @@ pub use finding::{Finding, FindingKind, Loss, Severity};
 pub use inspect::{Inspection, KeyFacts, inspect, inspect_in};
 pub use key_file::{DekHeader, DekSlot, Finding as KeyFileFinding, KeyFile, KeyForm, NodeKeys};
 pub use log::{EntryFacts, EntryRange, HardState, RaftMember, SegmentFacts};
-pub use migrate::{Migrated, export, export_in, import, import_in};
+pub use migrate::{
+    Migrated, export, export_in, import, import_in, plan_export, plan_export_in, plan_import,
+    plan_import_in,
+};
 pub use objects::{
     Cluster, ClusterFacts, ClusterUnlockKey, Driver, FileTarget, Meta, Node, NodeRole, ObjectKind,
     Secret, SecretFacts, SecretReference, Service, Task, TaskState, Timestamp,
@@ -69,7 +72,7 @@ pub use objects::{
 pub use record::Algorithm;
 #[cfg(fuzzing)]
 pub(crate) use record::Record;
-pub use redact::{Redacted, redact, redact_in};
+pub use redact::{Redacted, plan_redact, plan_redact_in, redact, redact_in};
 pub use replay::Objects;
 #[cfg(fuzzing)]
 pub(crate) use replay::Replay;

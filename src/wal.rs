@@ -29,16 +29,18 @@ pub(crate) mod encode;
 #[cfg(feature = "swarm")]
 pub(crate) mod etcd;
 mod frame;
+mod frames;
 mod name;
 pub(crate) mod proto;
 mod segment;
 
-pub(crate) use append::{Appender, Frames, take_frame};
+pub(crate) use append::Appender;
 #[cfg(feature = "swarm")]
 pub(crate) use block::BlockFile;
 pub(crate) use frame::Kind;
 #[cfg(feature = "swarm")]
 pub(crate) use frame::{Raw, read_raw};
+pub(crate) use frames::{Frames, HEAD, take_frame};
 #[cfg(feature = "swarm")]
 pub(crate) use name::Segment;
 #[cfg(feature = "swarm")]

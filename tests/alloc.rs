@@ -243,5 +243,5 @@ fn the_clusters_objects_are_small() {
     });
     let secrets = secrets - 1024;
     println!("secret {secrets}, node {nodes}, service {services}, task {tasks}");
-    assert!(secrets < 1200 && nodes < 500 && services < 1000 && tasks < 300);
+    assert!(secrets < 700 && nodes < 370 && services < 1040 && tasks < 300);
 }

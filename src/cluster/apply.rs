@@ -9,7 +9,7 @@ use super::object::{Meta, Secret, Service, Task};
 use super::outcome::{Kind, Outcome, Refusal};
 use super::policy::Labels;
 use crate::audit::{Action, Event};
-use crate::grant::{NodeId, SecretId, ServiceId, TaskId, Time};
+use crate::grant::{Folded, NodeId, SecretId, ServiceId, TaskId, Time};
 
 mod assign;
 mod keys;
@@ -135,7 +135,7 @@ impl Step<'_> {
         self.state.services.get(id).ok_or_else(|| Refusal::not_found(Kind::Service, id))
     }
 
-    fn task(&self, id: &TaskId) -> Result<&Arc<Task>, Refusal> {
+    fn task(&self, id: &TaskId) -> Result<&Task, Refusal> {
         self.state.tasks.get(id).ok_or_else(|| Refusal::not_found(Kind::Task, id))
     }
 }
@@ -144,19 +144,16 @@ const fn expect_version(meta: &Meta, version: u64) -> Done {
     if meta.index == version { Ok(()) } else { Err(Refusal::OutOfSequence { version: meta.index }) }
 }
 
-/// Swarm's rule for the names of secrets.
-fn check_name(name: &str) -> Done {
-    let ends = [name.as_bytes().first(), name.as_bytes().last()];
-    let valid = (1..=64).contains(&name.len())
-        && ends.into_iter().flatten().all(u8::is_ascii_alphanumeric)
-        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
-    if valid {
-        return Ok(());
-    }
-    Err(Refusal::invalid(
-        "invalid name, only 64 [a-zA-Z0-9-_.] characters allowed, and the start and end character \
-         must be [a-zA-Z0-9]",
-    ))
+/// Swarm's rule for the names of secrets: that of ids, and that the last character is a letter or a
+/// digit as well. Gives the name as it is compared.
+fn check_name(name: &str) -> Result<Folded, Refusal> {
+    let ends_well = name.as_bytes().last().is_some_and(u8::is_ascii_alphanumeric);
+    Folded::new(name).filter(|_| ends_well).ok_or_else(|| {
+        Refusal::invalid(
+            "invalid name, only 64 [a-zA-Z0-9-_.] characters allowed, and the start and end \
+             character must be [a-zA-Z0-9]",
+        )
+    })
 }
 
 fn check_labels(labels: &Labels) -> Done {

@@ -63,7 +63,7 @@ impl Cluster {
                 match touched {
                     Touched::Secret(secret, version) => {
                         let key = (secret.clone(), *version);
-                        if held.is_some_and(|held| held.contains_key(&key)) {
+                        if held.is_some_and(|held| held.contains(&key)) {
                             dispatch.secrets.extend(self.payload(secret, *version));
                         } else {
                             dispatch.secrets_removed.push(key);

@@ -1,14 +1,18 @@
 //! What lists and inspections return: types without a field for a payload.
 
 use super::Cluster;
-use super::fold;
 use super::keys::PayloadKeyInfo;
 use super::map::{Key, Map};
 use super::node::{KeyReport, Node};
 use super::object::{Dates, Secret, Service, Task, TaskState};
 use super::policy::{Labels, Required, Selector, has};
-use crate::grant::{Grant, NodeId, NodePublicKey, Reference, SecretId, ServiceId, TaskId, Time};
+use crate::grant::{
+    Folded, Grant, NodeId, NodePublicKey, Reference, SecretId, ServiceId, TaskId, Time,
+};
 use crate::key::LockRecord;
+
+#[cfg(feature = "serde")]
+mod docker;
 
 /// A secret, but for its payloads.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,46 +84,6 @@ impl From<&Secret> for SecretInfo {
     }
 }
 
-/// As `docker secret inspect` prints it, with what Docker does not have behind: `ID`, `Version`,
-/// `CreatedAt`, `UpdatedAt`, `Spec`, and then `Current`, `Versions`, and, if set, `Expires`,
-/// `RotateBy` and `Selector`.
-#[cfg(feature = "serde")]
-impl serde::Serialize for SecretInfo {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        use serde::ser::SerializeMap as _;
-
-        #[derive(serde::Serialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Version {
-            index: u64,
-        }
-        #[derive(serde::Serialize)]
-        #[serde(rename_all = "PascalCase")]
-        struct Spec<'a> {
-            name: &'a str,
-            labels: &'a Labels,
-        }
-        let mut map = serializer.serialize_map(None)?;
-        map.serialize_entry("ID", &self.id)?;
-        map.serialize_entry("Version", &Version { index: self.index })?;
-        map.serialize_entry("CreatedAt", &self.created)?;
-        map.serialize_entry("UpdatedAt", &self.updated)?;
-        map.serialize_entry("Spec", &Spec { name: &self.name, labels: &self.labels })?;
-        map.serialize_entry("Current", &self.current)?;
-        map.serialize_entry("Versions", &self.versions)?;
-        if let Some(expires) = self.dates.expires {
-            map.serialize_entry("Expires", &expires)?;
-        }
-        if let Some(rotate_by) = self.dates.rotate_by {
-            map.serialize_entry("RotateBy", &rotate_by)?;
-        }
-        if self.selector != Selector::default() {
-            map.serialize_entry("Selector", &self.selector)?;
-        }
-        map.end()
-    }
-}
-
 /// A service.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
@@ -186,6 +150,12 @@ pub struct NodeInfo {
     pub id: NodeId,
     /// Its labels.
     pub labels: Labels,
+    /// Index of the command that changed its labels or its key last.
+    pub index: u64,
+    /// When it was added.
+    pub created: Time,
+    /// When its labels or its key were changed last.
+    pub updated: Time,
     /// What deliveries are sealed to.
     pub public_key: Option<NodePublicKey>,
     /// Which keys it said that it is on.
@@ -201,6 +171,9 @@ impl From<&Node> for NodeInfo {
         Self {
             id: node.id.clone(),
             labels: node.labels.clone(),
+            index: node.meta.index,
+            created: node.meta.created,
+            updated: node.meta.updated,
             public_key: node.public_key,
             keys: node.keys,
             sequence: node.sequence,
@@ -232,7 +205,7 @@ impl Filter {
         let any = ids.is_empty() && names.is_empty() && name_prefixes.is_empty();
         let fits = any
             || ids.iter().any(|id| secret.id.as_str().starts_with(id.as_str()))
-            || names.iter().any(|name| fold(name) == fold(&secret.name))
+            || names.iter().any(|name| name.eq_ignore_ascii_case(&secret.name))
             || name_prefixes.iter().any(|prefix| secret.name.starts_with(prefix.as_str()));
         fits && has(&secret.labels, labels) && (*internal || !secret.internal)
     }
@@ -272,7 +245,7 @@ impl Cluster {
     #[must_use]
     pub fn find_secret(&self, word: &str) -> Found<SecretInfo> {
         let id = SecretId::new(word).ok().filter(|id| self.secrets.contains(id));
-        let id = id.or_else(|| self.secret_names.get(&*fold(word)).cloned());
+        let id = id.or_else(|| self.secret_names.get(&Folded::new(word)?).cloned());
         find(id, word, &self.secrets, SecretId::as_str, |secret| SecretInfo::from(&**secret))
     }
 
@@ -293,7 +266,7 @@ impl Cluster {
     #[must_use]
     pub fn find_service(&self, word: &str) -> Found<ServiceInfo> {
         let id = ServiceId::new(word).ok().filter(|id| self.services.contains(id));
-        let id = id.or_else(|| self.service_names.get(&*fold(word)).cloned());
+        let id = id.or_else(|| self.service_names.get(&Folded::new(word)?).cloned());
         find(id, word, &self.services, ServiceId::as_str, |service| ServiceInfo::from(&**service))
     }
 
@@ -315,7 +288,7 @@ impl Cluster {
             generation.is_some_and(|generation| *generation.grants != *wanted)
         };
         let tasks = service.tasks.keys();
-        tasks.filter(|id| self.tasks.get(*id).is_some_and(|task| behind(task))).cloned().collect()
+        tasks.filter(|id| self.tasks.get(*id).is_some_and(&behind)).cloned().collect()
     }
 
     /// The task of this id.

@@ -1,8 +1,8 @@
 //! A node, and what is assigned to it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
-use super::map::Map;
+use super::few::Few;
 use super::object::Meta;
 use super::policy::Labels;
 use crate::grant::wire::record;
@@ -23,10 +23,10 @@ pub(super) struct Node {
     /// Index of the command that changed its assignment last.
     pub(super) sequence: u64,
     /// The tasks that it was given: follows from the tasks.
-    pub(super) tasks: Map<TaskId, ()>,
+    pub(super) tasks: Few<TaskId, ()>,
     /// How many tasks need a version of a secret: follows from the tasks, and is first counted when
     /// a task comes or goes.
-    pub(super) held: Option<BTreeMap<(SecretId, u64), u64>>,
+    pub(super) held: Option<Few<(SecretId, u64), u64>>,
     pub(super) journal: Journal,
 }
 
@@ -65,8 +65,9 @@ impl Journal {
 
     /// What changed after `since`, if that is known.
     pub(super) fn after(&self, since: u64) -> Option<impl Iterator<Item = &Touched>> {
-        let first = self.touched.partition_point(|(index, _)| *index <= since);
-        (since >= self.since).then(|| self.touched.range(first..).map(|(_, touched)| touched))
+        // From the end: a node is rarely far behind.
+        let lately = self.touched.iter().rev().take_while(move |(index, _)| *index > since);
+        (since >= self.since).then(|| lately.map(|(_, touched)| touched))
     }
 }
 

@@ -1,8 +1,9 @@
 //! What the state consists of.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use super::few::Few;
 use super::map::Map;
 use super::payload::SealedPayload;
 use super::policy::{Labels, Selector};
@@ -48,7 +49,7 @@ pub(super) struct Secret {
     pub(super) current: u64,
     /// The highest number that a version ever had.
     pub(super) last: u64,
-    pub(super) versions: BTreeMap<u64, Version>,
+    pub(super) versions: Few<u64, Version>,
     pub(super) users: Users,
 }
 
@@ -67,8 +68,8 @@ record!(Version { created, payload });
 /// Who refers to a secret: follows from the services and referrers.
 #[derive(Clone, Default)]
 pub(super) struct Users {
-    pub(super) services: BTreeSet<ServiceId>,
-    pub(super) referrers: BTreeSet<Referrer>,
+    pub(super) services: Map<ServiceId, ()>,
+    pub(super) referrers: Map<Referrer, ()>,
 }
 
 impl Users {
@@ -86,7 +87,7 @@ pub(super) struct Service {
     pub(super) spec: Arc<[Reference]>,
     pub(super) previous: Option<Arc<[Reference]>>,
     /// What live tasks were granted. A task keeps its grants when service or secret move on.
-    pub(super) generations: BTreeMap<u64, Generation>,
+    pub(super) generations: Few<u64, Generation>,
     /// The highest number that a generation ever had.
     pub(super) last_generation: u64,
     /// Every task of the service: follows from the tasks.

@@ -4,18 +4,19 @@
 //! those. What follows from other objects is not written but linked anew: names, who refers to
 //! what, the lists of tasks.
 
+use core::hash::{BuildHasherDefault, Hash, Hasher};
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::Cluster;
-use super::folded;
+use super::few::Few;
 use super::keys::{HeldKey, Keys, MAX_KEYS, StoredKey};
-use super::map::{Key, Map};
+use super::map::{Builder, Key, Map};
 use super::node::{Journal, Node};
 use super::object::{Referrer, Secret, Service, Task, TaskState};
 use crate::error::Result;
 use crate::grant::wire::{self, Reader, Wire};
-use crate::grant::{Follow, NodeId, SecretId, ServiceId, TaskId};
+use crate::grant::{Folded, Follow, NodeId, SecretId, ServiceId, TaskId};
 use crate::secret::SecretBytes;
 
 const FORMAT: u8 = 1;
@@ -81,8 +82,8 @@ impl Wire for Cluster {
         }
         let mut secrets = get_values(input, |secret: &Secret| &secret.id)?;
         link_keys(&mut state.keys, &secrets).ok_or_else(|| input.damaged())?;
-        let names = secrets.iter().map(|(id, s)| (folded(&s.name), id.clone())).collect();
-        state.secret_names = unique(names).ok_or_else(|| input.damaged())?;
+        state.secret_names =
+            unique(secrets.iter().map(|(id, s)| (&s.name, id))).ok_or_else(|| input.damaged())?;
         state.counters.payload_bytes = secrets
             .iter()
             .flat_map(|(_, secret)| secret.versions.values())
@@ -91,8 +92,8 @@ impl Wire for Cluster {
 
         let mut services = get_values(input, |service: &Service| &service.id)?;
         link_services(&mut secrets, &services).ok_or_else(|| input.damaged())?;
-        let names = services.iter().map(|(id, s)| (folded(&s.name), id.clone())).collect();
-        state.service_names = unique(names).ok_or_else(|| input.damaged())?;
+        state.service_names =
+            unique(services.iter().map(|(id, s)| (&s.name, id))).ok_or_else(|| input.damaged())?;
         let mut nodes = get_values(input, |node: &Node| &node.id)?;
         state.tasks = get_tasks(input, &mut services, &mut nodes)?;
         state.referrers = get_referrers(input, &mut secrets)?;
@@ -105,23 +106,54 @@ impl Wire for Cluster {
 
 impl Cluster {
     fn put_tasks(&self, out: &mut SecretBytes) {
-        let place = |id: &str, at: usize| (id.as_ptr().addr(), super::wide(at));
-        let services = self.services.keys().enumerate();
-        let services: HashMap<_, _> = services.map(|(at, id)| place(id.as_str(), at)).collect();
-        let nodes = self.nodes.keys().enumerate();
-        let nodes: HashMap<_, _> = nodes.map(|(at, id)| place(id.as_str(), at + 1)).collect();
+        let (services, nodes) = (places(&self.services), places(&self.nodes));
         wire::put_len(out, self.tasks.len());
         for (id, task) in self.tasks.iter() {
             id.put(out);
-            // A task holds its service's and node's ids in the memory in which these do.
-            let service = services.get(&task.service.as_str().as_ptr().addr());
-            let node = task.node.as_ref().map(|node| nodes.get(&node.as_str().as_ptr().addr()));
-            service.copied().unwrap_or(u64::MAX).put(out);
-            node.map_or(0, |node| node.copied().unwrap_or(u64::MAX)).put(out);
+            services.get(&task.service).copied().unwrap_or(u64::MAX).put(out);
+            let node = task.node.as_ref().map(|node| nodes.get(node).copied());
+            node.map_or(0, |node| node.map_or(u64::MAX, |at| at + 1)).put(out);
             task.state.put(out);
             task.generation.put(out);
             task.index.put(out);
         }
+    }
+}
+
+/// Where each id stands among its like.
+fn places<K: Key + Clone + Hash, V: Clone>(map: &Map<K, V>) -> HashMap<&K, u64, Hashes> {
+    let mut places = HashMap::with_capacity_and_hasher(map.len(), Hashes::default());
+    places.extend(map.keys().zip(0..));
+    places
+}
+
+type Hashes = BuildHasherDefault<IdHasher>;
+
+/// A quick hash: a snapshot looks up as many ids as there are tasks, twice. Ids that are made to
+/// collide make it slow, and nothing else.
+#[derive(Default)]
+struct IdHasher(u64);
+
+impl Hasher for IdHasher {
+    fn write(&mut self, bytes: &[u8]) {
+        let (words, rest) = bytes.as_chunks();
+        words.iter().for_each(|word| self.write_u64(u64::from_le_bytes(*word)));
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        self.write_u64(u64::from_le_bytes(last));
+    }
+
+    fn write_u8(&mut self, byte: u8) {
+        self.write_u64(byte.into());
+    }
+
+    fn write_u64(&mut self, word: u64) {
+        self.0 = (self.0.rotate_left(5) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    }
+
+    fn finish(&self) -> u64 {
+        // The table takes the low bits, and the high ones are the best.
+        self.0.rotate_left(26)
     }
 }
 
@@ -150,9 +182,22 @@ fn get_values<K: Ord + Clone, V: Wire>(
 }
 
 /// A map of names, of which none may stand twice.
-fn unique<V: Clone>(mut names: Vec<(Arc<str>, V)>) -> Option<Map<Arc<str>, V>> {
-    names.sort_unstable_by(|a, b| a.0.cmp(&b.0));
-    names.is_sorted_by(|a, b| a.0 < b.0).then(|| Map::from_sorted(names))
+fn unique<'a, V: Clone + 'a>(
+    names: impl ExactSizeIterator<Item = (&'a Arc<str>, &'a V)>,
+) -> Option<Map<Folded, V>> {
+    let mut folded = Vec::with_capacity(names.len());
+    for (name, id) in names {
+        folded.push((Folded::new(name)?, id));
+    }
+    folded.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+    let mut map = Builder::for_about(folded.len());
+    for (name, id) in folded {
+        if map.last() == Some(&name) {
+            return None;
+        }
+        map.push(name, id.clone());
+    }
+    Some(map.finish())
 }
 
 /// What is sealed under which key. `None` if a secret does not fit itself or the keys.
@@ -160,15 +205,11 @@ fn link_keys(keys: &mut Keys, secrets: &Objects<SecretId, Secret>) -> Option<()>
     let mut seals: Vec<(u64, Vec<_>)> =
         keys.payload.iter().map(|held| (held.key.version(), Vec::new())).collect();
     for (id, secret) in secrets {
-        let (first, last) = (secret.versions.first_key_value()?, secret.versions.last_key_value()?);
-        if !secret.versions.contains_key(&secret.current)
-            || *last.0 > secret.last
-            || *first.0 == 0
-            || secret.name.is_empty()
-        {
+        let (first, last) = (secret.versions.first()?, secret.versions.last()?);
+        if !secret.versions.contains(&secret.current) || *last > secret.last || *first == 0 {
             return None;
         }
-        for (number, version) in &secret.versions {
+        for (number, version) in secret.versions.iter() {
             let key = version.payload.key_version();
             let (_, sealed) = seals.iter_mut().find(|(version, _)| *version == key)?;
             sealed.push(((id.clone(), *number), ()));
@@ -196,14 +237,14 @@ fn link_services(
         for grant in service.generations.values().flat_map(|generation| &*generation.grants) {
             lookup(secrets, &grant.secret)?.versions.get(&grant.version)?;
         }
-        let last = service.generations.last_key_value().map_or(0, |(last, _)| *last);
+        let last = service.generations.last().copied().unwrap_or(0);
         // None that counted from 1 came so far, and it may count on.
         let counted = service.last_generation <= u64::MAX / 2;
-        if last > service.last_generation || !counted || service.generations.contains_key(&0) {
+        if last > service.last_generation || !counted || service.generations.contains(&0) {
             return None;
         }
         for secret in service.mentions() {
-            lookup(secrets, secret)?.users.services.insert(id.clone());
+            lookup(secrets, secret)?.users.services.insert(id.clone(), ());
         }
     }
     Some(())
@@ -218,16 +259,17 @@ fn get_tasks(
     input: &mut Reader<'_>,
     services: &mut Objects<ServiceId, Service>,
     nodes: &mut Objects<NodeId, Node>,
-) -> Result<Map<TaskId, Arc<Task>>> {
+) -> Result<Map<TaskId, Task>> {
     let count = input.count(LEAST)?;
-    let mut tasks: Vec<(TaskId, Arc<Task>)> = Vec::with_capacity(count);
-    let lists = |of: usize| -> Vec<Vec<(TaskId, ())>> {
-        (0..of).map(|_| Vec::with_capacity(count / of)).collect()
-    };
-    let (mut of_service, mut of_node) = (lists(services.len()), lists(nodes.len()));
+    let mut tasks = Builder::for_about(count);
+    let about = |of: usize| count / of.max(1);
+    let mut of_service = Vec::with_capacity(services.len());
+    of_service.resize_with(services.len(), || Builder::for_about(about(services.len())));
+    let mut of_node: Vec<Vec<(TaskId, ())>> = Vec::with_capacity(nodes.len());
+    of_node.resize_with(nodes.len(), || Vec::with_capacity(about(nodes.len())));
     for _ in 0..count {
         let id = TaskId::get(input)?;
-        if tasks.last().is_some_and(|(last, _)| *last >= id) {
+        if tasks.last().is_some_and(|last| *last >= id) {
             return Err(input.damaged());
         }
         let (service_at, node_at) = (place(input)?, place(input)?);
@@ -240,7 +282,7 @@ fn get_tasks(
             None if state.has_ended() && generation == 0 => {}
             _ => return Err(input.damaged()),
         }
-        of_service[service_at].push((id.clone(), ()));
+        of_service[service_at].push(id.clone(), ());
         let node = if let Some(at) = node_at.checked_sub(1) {
             let (node, _) = nodes.get(at).ok_or_else(|| input.damaged())?;
             of_node[at].push((id.clone(), ()));
@@ -251,21 +293,21 @@ fn get_tasks(
             None
         };
         let service = service_id.clone();
-        tasks.push((id, Arc::new(Task { service, node, state, generation, index })));
+        tasks.push(id, Task { service, node, state, generation, index });
     }
     for ((_, service), tasks) in services.iter_mut().zip(of_service) {
         let service = Arc::get_mut(service).ok_or_else(|| input.damaged())?;
-        service.tasks = Map::from_sorted(tasks);
+        service.tasks = tasks.finish();
         if service.generations.values().any(|generation| generation.tasks == 0) {
             return Err(input.damaged());
         }
     }
     for ((_, node), tasks) in nodes.iter_mut().zip(of_node) {
         let node = Arc::get_mut(node).ok_or_else(|| input.damaged())?;
-        node.tasks = Map::from_sorted(tasks);
+        node.tasks = Few::from_sorted(tasks);
         node.journal = Journal::new(node.sequence);
     }
-    Ok(Map::from_sorted(tasks))
+    Ok(tasks.finish())
 }
 
 fn place(input: &mut Reader<'_>) -> Result<usize> {
@@ -285,7 +327,7 @@ fn get_referrers(
         }
         for id in &ids {
             let secret = lookup(secrets, id).ok_or_else(|| input.damaged())?;
-            secret.users.referrers.insert(referrer.clone());
+            secret.users.referrers.insert(referrer.clone(), ());
         }
         referrers.push((referrer, ids.into()));
     }

@@ -91,17 +91,50 @@ impl Fs for RealFs {
 #[cfg(all(feature = "swarm", target_os = "linux"))]
 fn try_lock_open(path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
     use nix::errno::Errno;
-    use nix::fcntl::{FcntlArg, fcntl};
-    use nix::libc::{F_WRLCK, SEEK_SET, flock};
-
     let file = OpenOptions::new().read(true).write(true).open(path)?;
-    #[expect(clippy::cast_possible_truncation, reason = "the system's own constants")]
-    let whole =
-        flock { l_type: F_WRLCK as _, l_whence: SEEK_SET as _, l_start: 0, l_len: 0, l_pid: 0 };
-    match fcntl(&file, FcntlArg::F_OFD_SETLK(&whole)) {
-        Ok(_) => Ok(Some(Box::new(RealLock { _file: file }))),
+    match ofd_lock(&file, true) {
+        Ok(()) => Ok(Some(Box::new(OfdLock { file, owner: std::process::id() }))),
         Err(Errno::EAGAIN | Errno::EACCES) => Ok(None),
         Err(e) => Err(e.into()),
+    }
+}
+
+/// Sets or releases the lock of an open file over its whole length.
+#[cfg(all(feature = "swarm", target_os = "linux"))]
+fn ofd_lock(file: &fs::File, held: bool) -> nix::Result<()> {
+    use nix::fcntl::{FcntlArg, fcntl};
+    use nix::libc::{F_UNLCK, F_WRLCK, SEEK_SET, flock};
+
+    #[expect(clippy::cast_possible_truncation, reason = "the system's own constants")]
+    let whole = flock {
+        l_type: if held { F_WRLCK } else { F_UNLCK } as _,
+        l_whence: SEEK_SET as _,
+        l_start: 0,
+        l_len: 0,
+        l_pid: 0,
+    };
+    fcntl(file, FcntlArg::F_OFD_SETLK(&whole)).map(drop)
+}
+
+/// Released as it is dropped, although a child that another thread has just forked still shares the
+/// open file, until it execs; but not by such a child.
+#[cfg(all(feature = "swarm", target_os = "linux"))]
+#[derive(Debug)]
+struct OfdLock {
+    file: fs::File,
+    owner: u32,
+}
+
+#[cfg(all(feature = "swarm", target_os = "linux"))]
+impl Lock for OfdLock {}
+
+#[cfg(all(feature = "swarm", target_os = "linux"))]
+impl Drop for OfdLock {
+    fn drop(&mut self) {
+        if std::process::id() == self.owner {
+            // If it fails, closing the file releases it.
+            let _ = ofd_lock(&self.file, false);
+        }
     }
 }
 
@@ -224,6 +257,20 @@ mod tests {
         RealFs.open_read(&path).unwrap();
         drop(held);
         assert!(RealFs.try_lock_open(&path).unwrap().is_some());
+
+        // As a child has it that was forked and has not got to exec yet.
+        let owner = std::process::id();
+        let open = || OpenOptions::new().read(true).write(true).open(&path).unwrap();
+        let lock = |file| OfdLock { file, owner };
+        let mine = lock(open());
+        ofd_lock(&mine.file, true).unwrap();
+        let shared = mine.file.try_clone().unwrap();
+        let childs = OfdLock { file: shared.try_clone().unwrap(), owner: owner.wrapping_add(1) };
+        drop(childs);
+        assert!(RealFs.try_lock_open(&path).unwrap().is_none(), "the child's end is not the end");
+        drop(mine);
+        assert!(RealFs.try_lock_open(&path).unwrap().is_some());
+        drop(shared);
     }
 
     #[test]

@@ -203,6 +203,13 @@ impl SimFs {
         named.map(|(path, _)| path).collect()
     }
 
+    /// Lets something happen once, between the next sync of a file and its caller's going on: what
+    /// another thread might do then.
+    #[cfg(test)]
+    pub(crate) fn after_sync(&self, call: impl FnOnce() + Send + 'static) {
+        self.disk().after_sync = Some(Box::new(call));
+    }
+
     fn disk(&self) -> MutexGuard<'_, Disk> {
         self.disk.lock().unwrap_or_else(PoisonError::into_inner)
     }

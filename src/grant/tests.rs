@@ -1,3 +1,7 @@
+use std::collections::HashSet;
+
+use proptest::prelude::*;
+
 use super::*;
 use crate::error::Error;
 use crate::secret::SecretBytes;
@@ -15,8 +19,26 @@ fn ids_are_fit_for_file_names() {
     for good in ["a", "0.b-c_d", &"x".repeat(64)] {
         assert_eq!(NodeId::new(good).unwrap().to_string(), good);
     }
-    for bad in ["", ".", "..", "-a", "_a", "a/b", "a b", "a\n", "ä", "a\0", &"x".repeat(65)] {
+    for bad in ["", ".", "..", "-a", "_a", "a/b", "a b", "a\n", "ä", "a\0", "a\0b", &"x".repeat(65)]
+    {
         assert!(NodeId::new(bad).is_err(), "{bad:?}");
+    }
+}
+
+proptest! {
+    /// However long they are, and wherever their text is kept.
+    #[test]
+    fn ids_are_ordered_as_their_texts(a in "[a-c0-1][a-b._-]{0,63}", b in "[a-c0-1][a-b._-]{0,63}") {
+        for (a, b) in [(&*a, &*b), (&*a, &a[..a.len().min(30)]), (&*a, &a[..a.len().min(31)])] {
+            let (x, y) = (TaskId::new(a).unwrap(), TaskId::new(b).unwrap());
+            prop_assert_eq!((x.as_str(), y.as_str()), (a, b));
+            prop_assert_eq!(x.cmp(&y), a.cmp(b));
+            prop_assert_eq!(x == y, a == b);
+            #[cfg(feature = "cluster")]
+            prop_assert!(x > y || x.prefix() <= y.prefix());
+            let hashes = HashSet::from([x, y]);
+            prop_assert_eq!(hashes.len() == 1, a == b);
+        }
     }
 }
 

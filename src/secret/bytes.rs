@@ -71,6 +71,7 @@ impl SecretBytes {
     }
 
     /// Appends `bytes`. Memory that becomes too small is wiped before it is released.
+    #[inline]
     pub fn extend_from_slice(&mut self, bytes: &[u8]) {
         self.reserve(bytes.len());
         self.0.extend_from_slice(bytes);
@@ -110,14 +111,20 @@ impl SecretBytes {
         core::mem::take(&mut self.0)
     }
 
+    #[inline]
     fn reserve(&mut self, more: usize) {
         if self.0.capacity() - self.0.len() < more {
-            let wanted = self.0.len().saturating_add(more);
-            let mut larger = Vec::with_capacity(wanted.max(self.0.capacity().saturating_mul(2)));
-            larger.extend_from_slice(&self.0);
-            self.0.zeroize();
-            self.0 = larger;
+            self.grow(more);
         }
+    }
+
+    #[cold]
+    fn grow(&mut self, more: usize) {
+        let wanted = self.0.len().saturating_add(more);
+        let mut larger = Vec::with_capacity(wanted.max(self.0.capacity().saturating_mul(2)));
+        larger.extend_from_slice(&self.0);
+        self.0.zeroize();
+        self.0 = larger;
     }
 }
 

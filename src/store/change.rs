@@ -1,6 +1,7 @@
 use core::fmt;
 use core::ops::Range;
 
+use super::format::ENTRY_HEAD;
 use super::index::Index;
 use crate::error::{Error, Misuse, Result};
 use crate::seal::{LogId, Plaintext, RECORD_OVERHEAD, State};
@@ -11,7 +12,7 @@ pub(super) const MAX_ENTRY: usize = 64 << 20;
 /// Largest vote, in bytes: the state cell holds it.
 const MAX_VOTE: usize = 4000;
 /// Largest sum of all metadata, in bytes.
-const MAX_META: usize = 1 << 20;
+pub(super) const MAX_META: usize = 1 << 20;
 
 /// What is to change in a [`Store`](super::Store), all of it or nothing.
 ///
@@ -30,8 +31,9 @@ const MAX_META: usize = 1 << 20;
 #[derive(Default)]
 pub struct Change {
     pub(super) truncate: Option<u64>,
-    /// Every entry's plaintext after the room for its record's head.
+    /// Every entry where it will stand in its frame, in plaintext, the room before it zeros.
     pub(super) buffer: SecretBytes,
+    /// With each entry, where its sealed record will stand.
     pub(super) entries: Vec<(LogId, Range<usize>)>,
     pub(super) purge: Option<LogId>,
     pub(super) committed: Option<LogId>,
@@ -87,9 +89,11 @@ impl Change {
             return Err(Error::from(Misuse::NotIncreasing { index, after }).into());
         }
         let start = self.buffer.len();
-        self.buffer.resize(start + RECORD_OVERHEAD);
+        let plain = start + ENTRY_HEAD;
+        self.buffer.resize(plain);
         let written = write(&mut Plaintext::over(&mut self.buffer));
-        let len = self.buffer.len().saturating_sub(start + RECORD_OVERHEAD);
+        let end = self.buffer.len();
+        let len = end.saturating_sub(plain);
         let checked = written.and_then(|()| match len {
             0..=MAX_ENTRY => Ok(()),
             _ => Err(Error::too_large("an entry", len, MAX_ENTRY).into()),
@@ -97,7 +101,8 @@ impl Change {
         if checked.is_err() {
             self.buffer.resize(start);
         } else {
-            self.entries.push((id, start..self.buffer.len()));
+            self.buffer.resize(end.next_multiple_of(8));
+            self.entries.push((id, plain - RECORD_OVERHEAD..end));
         }
         checked
     }

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::error::{Error, Misuse, Result};
-use crate::seal::{Era, LogId, STREAM_HEADER_LEN, State};
+use crate::seal::{Era, LogId, RECORD_OVERHEAD, STREAM_HEADER_LEN, State};
 use crate::secret::SecretBytes;
-use crate::wal::Kind;
+use crate::wal::{self, Kind};
 
 /// An entry: `index 8 · era 8 · era of the entry before 8 · sealed record`.
 pub(super) const RECORD: Kind = Kind::Own(16);
@@ -22,6 +22,8 @@ pub(super) const SNAPSHOT: Kind = Kind::Own(19);
 /// The data of the record that says what a segment is.
 pub(super) const MAGIC: &[u8] = b"nodeseal store 1\n";
 pub(super) const RECORD_HEAD: usize = 24;
+/// What stands before an entry's plaintext in its frame, in bytes.
+pub(super) const ENTRY_HEAD: usize = wal::HEAD + RECORD_HEAD + RECORD_OVERHEAD;
 
 pub(super) type Meta = BTreeMap<String, Arc<SecretBytes>>;
 

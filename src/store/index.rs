@@ -101,20 +101,21 @@ impl Index {
 
     /// Takes the entries from `first` on; there are none so far.
     pub(super) fn adopt(&mut self, first: u64, slots: Slots) {
-        for slot in slots.chunks.iter().flatten() {
-            self.count(*slot, true);
+        for of_one in slots.chunks.iter().flat_map(|chunk| chunk.chunk_by(same_segment)) {
+            self.add_live(of_one);
         }
         (self.first, self.slots) = (first, slots);
     }
 
-    /// Adds an entry behind the last; the first one may have any index.
-    pub(super) fn push(&mut self, index: u64, slot: Slot) {
+    /// Adds entries of one segment behind the last; the first one of all may have any index.
+    pub(super) fn extend(&mut self, first: u64, slots: &[Slot]) {
         if self.slots.len() == 0 {
-            self.first = index;
+            self.first = first;
         }
-        debug_assert_eq!(index, self.range().end, "entries without a gap");
-        self.count(slot, true);
-        self.slots.push(slot);
+        debug_assert_eq!(first, self.range().end, "entries without a gap");
+        debug_assert!(slots.is_sorted_by(same_segment), "entries of one segment");
+        self.add_live(slots);
+        slots.iter().for_each(|slot| self.slots.push(*slot));
     }
 
     /// Removes the entries from `index` on.
@@ -122,7 +123,7 @@ impl Index {
         while self.range().end > index
             && let Some(slot) = self.slots.pop()
         {
-            self.count(slot, false);
+            self.remove_live(slot);
         }
     }
 
@@ -131,27 +132,40 @@ impl Index {
         while self.first < index
             && let Some(slot) = self.slots.pop_front()
         {
-            self.count(slot, false);
+            self.remove_live(slot);
             self.first += 1;
         }
     }
 
-    /// Replaces where an entry stands.
+    /// Replaces where an entry stands in its segment.
     pub(super) fn replace(&mut self, index: u64, slot: Slot) {
         if let Some(place) = index.checked_sub(self.first).and_then(|n| self.slots.get_mut(n)) {
-            let old = core::mem::replace(place, slot);
-            self.count(old, false);
-            self.count(slot, true);
+            debug_assert!(same_segment(place, &slot), "an entry stays in its segment");
+            *place = slot;
         }
     }
 
-    fn count(&mut self, slot: Slot, more: bool) {
+    /// Counts entries of one segment.
+    fn add_live(&mut self, slots: &[Slot]) {
+        if let Some(first) = slots.first()
+            && let Some(segment) = self.segments.get_mut(&first.segment)
+        {
+            let live = slots.iter().filter(|slot| slot.len != 0).count();
+            segment.live += u64::try_from(live).unwrap_or(u64::MAX);
+        }
+    }
+
+    fn remove_live(&mut self, slot: Slot) {
         if slot.len != 0
             && let Some(segment) = self.segments.get_mut(&slot.segment)
         {
-            segment.live = if more { segment.live + 1 } else { segment.live.saturating_sub(1) };
+            segment.live = segment.live.saturating_sub(1);
         }
     }
+}
+
+const fn same_segment(one: &Slot, other: &Slot) -> bool {
+    one.segment == other.segment
 }
 
 /// Slots one after the other.
@@ -253,7 +267,7 @@ mod tests {
     fn an_entry_takes_24_bytes() {
         assert_eq!(size_of::<Slot>(), 24);
         let mut index = Index::default();
-        (1..=100_000).for_each(|n| index.push(n, slot(n)));
+        (1..=100_000).for_each(|n| index.extend(n, &[slot(n)]));
         let held: usize = index.slots.chunks.iter().map(|chunk| chunk.capacity() * 24).sum();
         assert!(held <= 26 * 100_000, "{held}");
     }
@@ -268,11 +282,14 @@ mod tests {
                 let next = model.back().map_or(n, |(index, _)| index + 1);
                 let first = model.front().map_or(0, |(index, _)| *index);
                 match step {
-                    0 | 1 => for at in next..next + n {
-                        era += 1;
-                        index.push(at, slot(era));
-                        model.push_back((at, era));
-                    },
+                    0 | 1 => {
+                        let slots: Vec<Slot> = (era + 1..=era + n).map(slot).collect();
+                        index.extend(next, &slots);
+                        for at in next..next + n {
+                            era += 1;
+                            model.push_back((at, era));
+                        }
+                    }
                     2 => {
                         index.truncate(next.saturating_sub(n));
                         model.retain(|(at, _)| *at < next.saturating_sub(n));

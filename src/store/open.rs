@@ -229,7 +229,6 @@ impl Writer {
             meta: Meta::new(),
             snapshot: None,
             in_flight: Vec::new(),
-            spare: Vec::new(),
             changes: Vec::new(),
         }
     }

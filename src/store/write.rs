@@ -1,22 +1,16 @@
-//! Changes: planned, sealed, written in one write, made durable by an fsync that others may share.
+//! Changes: planned, written in one write, made durable by an fsync that others may share.
 
 use std::sync::Arc;
 
-use super::change::Change;
-use super::format::{
-    self, Extra, META, Meta, RECORD, SNAPSHOT, STATE, SnapshotHeader, meta_row, record_head,
-};
-use super::index::Slot;
+use super::change::{Change, MAX_META};
+use super::format::{Extra, Meta, SnapshotHeader};
+use super::frames::Sealed;
 use super::witness::Witness;
 use super::{Inner, Store};
 use crate::error::{Error, Misuse, Result};
-use crate::seal::{InFlight, LogId, SealedCell, State, StreamId, Streams};
+use crate::seal::{InFlight, LogId, SealedCell, State, StreamId};
 use crate::secret::SecretBytes;
 use crate::wal::{Appender, Frames};
-
-const META_TABLE: &str = "nodeseal/meta";
-/// Largest sum of all metadata, in bytes.
-const MAX_META: usize = 1 << 20;
 
 /// What the writer knows.
 pub(super) struct Writer {
@@ -32,8 +26,7 @@ pub(super) struct Writer {
     pub(super) in_flight: Vec<InFlight>,
     /// Up to which sequence changes are durable.
     pub(super) durable: u64,
-    /// Memory to use again: of frames, and of changes.
-    pub(super) spare: Vec<u8>,
+    /// Memory of changes, to use again.
     pub(super) changes: Vec<SecretBytes>,
 }
 
@@ -118,141 +111,74 @@ impl Inner {
         let mut guard = self.writer();
         let writer = &mut *guard;
         self.intact()?;
-        let (after, mut next) = change.plan(&writer.state, &self.index())?;
-        next.sequence =
+        let (after, mut state) = change.plan(&writer.state, &self.index())?;
+        state.sequence =
             writer.state.sequence.checked_add(1).ok_or(Misuse::OutOfBounds("sequence"))?;
         let mut extra = writer.extra;
         let meta = changed_meta(&writer.meta, &mut change)?;
         if meta.is_some() {
-            extra.meta = next.sequence;
+            extra.meta = state.sequence;
         }
         if let Some(installed) = &snapshot {
-            (next.snapshot, extra.snapshot_at) = (Some(installed.id), installed.at);
+            (state.snapshot, extra.snapshot_at) = (Some(installed.id), installed.at);
         }
         if writer.out.end() >= self.segment_size {
             let cut = self.cut(writer);
             self.or_poison(cut)?;
         }
 
-        // All that is sealed, before a byte is written.
-        let sealed = self.seal_entries(after, &mut change)?;
-        let mut frames = Frames::reuse(core::mem::take(&mut writer.spare), writer.out.chain());
-        frames.reserve(change.buffer.len() + change.entries.len() * 64 + 1024);
-        let mut slots = Vec::with_capacity(change.entries.len());
-        let mut prev = after.era;
-        for (id, range) in &change.entries {
-            let record = change.buffer.expose().get(range.clone()).unwrap_or_default();
-            let frame = frames.put(RECORD, &[&record_head(*id, prev), record])?;
-            slots.push((id.index, writer.slot(*id, frame.start, frame.len())?));
-            prev = id.era;
-        }
-        let header = snapshot.as_ref().map(|installed| Streams::dek_of(&installed.header[..]));
-        let header_dek = header.transpose()?;
-        let mut cells = Vec::new();
-        if let Some(meta) = &meta {
-            cells.push(self.put_meta(&mut frames, meta, extra.meta)?);
-        }
-        if let Some(installed) = &snapshot {
-            frames.put(SNAPSHOT, &[&installed.header[..]])?;
-        }
-        cells.push(self.put_state(&mut frames, &next, &extra, writer.durable)?);
-
-        let written = writer.out.append(&frames, self.segment_size);
+        let header = snapshot.map(|installed| installed.header);
+        let sealed = self.seal(writer, after, &mut change, (state, extra, meta, header))?;
+        let written = writer.out.append(&sealed.frames, self.segment_size);
         self.or_poison(written)?;
-        if writer.out.end() >= self.segment_size / 2 && writer.out.is_fine_grained() {
+        if writer.out.end() >= self.segment_size / 2 {
             self.next.want();
         }
-        writer.spare = frames.into_bytes();
-        // Sealed in place: no longer secret.
-        let mut buffer = core::mem::take(&mut change.buffer);
-        buffer.cut_sealed(0);
-        if writer.changes.len() < KEPT && buffer.capacity() <= KEPT_SIZE {
-            writer.changes.push(buffer);
-        }
+        self.take_effect(writer, &change, sealed);
+        Ok(writer.state.sequence)
+    }
 
+    /// A change that was written is what readers and the next change see.
+    fn take_effect(&self, writer: &mut Writer, change: &Change, sealed: Sealed) {
         let mut index = self.index_mut();
         if let Some(from) = change.truncate {
             index.truncate(from);
         }
-        for (at, slot) in slots {
-            index.push(at, slot);
+        if let Some((first, _)) = change.entries.first() {
+            index.extend(first.index, &sealed.slots);
         }
-        index.purged = next.purged;
-        if next.last == next.purged {
+        let state = &sealed.state;
+        index.purged = state.purged;
+        if state.last == state.purged {
             index.truncate(0);
-        } else if next.purged != LogId::START {
-            index.drop_before(next.purged.index.saturating_add(1));
+        } else if state.purged != LogId::START {
+            index.drop_before(state.purged.index.saturating_add(1));
         }
         if let Some(segment) = index.segments.get_mut(&writer.segment) {
-            let named = sealed.iter().chain(cells.iter().map(SealedCell::in_flight));
+            let named = sealed.entries.iter().chain(sealed.cells.iter().map(SealedCell::in_flight));
             named.for_each(|held| segment.name_dek(held.dek()));
-            header_dek.into_iter().for_each(|dek| segment.name_dek(dek));
+            sealed.header.iter().for_each(|(_, dek)| segment.name_dek(*dek));
         }
         drop(index);
 
         let mut stats = self.stats.add();
         stats.changes += 1;
-        if let Some(sealed) = &sealed {
+        if let Some(entries) = &sealed.entries {
             let count = u64::try_from(change.entries.len()).unwrap_or(u64::MAX);
             let bytes = change.entries.iter().map(|(_, range)| range.len()).sum::<usize>();
-            stats.sealed(sealed.dek(), count, u64::try_from(bytes).unwrap_or(u64::MAX));
+            stats.sealed(entries.dek(), count, u64::try_from(bytes).unwrap_or(u64::MAX));
         }
         drop(stats);
-        writer.in_flight.extend(sealed);
-        writer.in_flight.extend(cells.into_iter().map(SealedCell::into_in_flight));
-        (writer.state, writer.extra) = (next, extra);
-        if let Some(meta) = meta {
+        writer.keep(sealed.frames);
+        writer.in_flight.extend(sealed.entries);
+        writer.in_flight.extend(sealed.cells.into_iter().map(SealedCell::into_in_flight));
+        (writer.state, writer.extra) = (sealed.state, sealed.extra);
+        if let Some(meta) = sealed.meta {
             writer.meta = meta;
         }
-        if let Some(installed) = snapshot {
-            writer.snapshot = Some(installed.header);
+        if let Some((header, _)) = sealed.header {
+            writer.snapshot = Some(header);
         }
-        Ok(writer.state.sequence)
-    }
-
-    fn seal_entries(&self, after: LogId, change: &mut Change) -> Result<Option<InFlight>> {
-        if change.entries.is_empty() {
-            return Ok(None);
-        }
-        let mut rest = change.buffer.expose_mut();
-        let mut records = Vec::with_capacity(change.entries.len());
-        for (id, range) in &change.entries {
-            let (record, later) = rest.split_at_mut_checked(range.len()).ok_or(Misuse::Buffer)?;
-            records.push((*id, record));
-            rest = later;
-        }
-        self.log.seal_batch(after, &mut records).map(Some)
-    }
-
-    pub(super) fn put_meta(
-        &self,
-        frames: &mut Frames,
-        meta: &Meta,
-        sequence: u64,
-    ) -> Result<SealedCell> {
-        let plain = format::encode_meta(meta)?;
-        let row = meta_row(&self.name, sequence);
-        let cell = self.cells.seal_any(META_TABLE, &row, plain.expose())?;
-        frames.put(META, &[&sequence.to_le_bytes(), cell.bytes()])?;
-        Ok(cell)
-    }
-
-    pub(super) fn open_meta(&self, sequence: u64, sealed: &[u8]) -> Result<Meta> {
-        let row = meta_row(&self.name, sequence);
-        format::decode_meta(self.cells.open_any(META_TABLE, &row, sealed)?.expose())
-    }
-
-    pub(super) fn put_state(
-        &self,
-        frames: &mut Frames,
-        state: &State,
-        extra: &Extra,
-        durable: u64,
-    ) -> Result<SealedCell> {
-        let cell = self.cells.seal_state(&self.name, &format::with_extra(state, extra))?;
-        let (sequence, durable) = (state.sequence.to_le_bytes(), durable.to_le_bytes());
-        frames.put(STATE, &[&sequence, &durable, cell.bytes()])?;
-        Ok(cell)
     }
 
     /// Makes everything up to `sequence` durable, and what else is written already.
@@ -275,7 +201,7 @@ impl Inner {
             let in_flight = core::mem::take(&mut writer.in_flight);
             let file = Arc::clone(writer.out.file());
             let path = writer.out.path().to_owned();
-            // Here, for a later change may free more of them, in another file.
+            // Here: a change that comes during the fsync, which does not cover it, may free more.
             (file, path, writer.state.sequence, in_flight, self.dead_segments(writer.segment))
         };
         // The writer may go on meanwhile.
@@ -291,17 +217,13 @@ impl Inner {
 }
 
 impl Writer {
-    /// Where a frame will stand that begins `start` bytes behind the end.
-    fn slot(&self, id: LogId, start: usize, len: usize) -> Result<Slot> {
-        let too_large = || Error::from(Misuse::OutOfBounds("a segment"));
-        let start = u64::try_from(start).map_err(|_| too_large())?;
-        let place = self.out.end().checked_add(start).ok_or_else(too_large)? / 8;
-        Ok(Slot {
-            era: id.era.get(),
-            segment: self.segment,
-            place: u32::try_from(place).map_err(|_| too_large())?,
-            len: u32::try_from(len).map_err(|_| too_large())?,
-        })
+    /// Keeps memory for a later change.
+    fn keep(&mut self, frames: Frames) {
+        let mut buffer = SecretBytes::from_vec(frames.into_bytes());
+        buffer.cut_sealed(0);
+        if self.changes.len() < KEPT && buffer.capacity() <= KEPT_SIZE {
+            self.changes.push(buffer);
+        }
     }
 }
 

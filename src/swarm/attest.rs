@@ -6,32 +6,25 @@
 //! kept elsewhere; [`verify`] later says what of it still stands.
 
 mod compare;
+mod see;
+mod tags;
 mod text;
 
-use std::collections::BTreeMap;
 use std::path::Path;
 
-use sha2::{Digest, Sha256};
-use subtle::ConstantTimeEq;
+use see::See;
+use tags::Tag;
 
-use crate::crypto::hkdf;
 use crate::error::{Error, Result};
 use crate::fs::{Fs, RealFs};
 use crate::key::UnlockKey;
 use crate::key::valid_name;
-use crate::secret::SecretKey;
 use crate::swarm::finding::{Finding, Severity};
 use crate::swarm::folder::Folder;
-use crate::swarm::inspect::{Inspection, inspect_watched};
-use crate::swarm::log::{Entry, Seen};
-use crate::swarm::snapshot;
-use crate::swarm::state::{Watch, read_key_file};
-use crate::wal::Kind;
+use crate::swarm::inspect::Inspection;
 
 /// Length of a record's digest, in bytes: SHA-256, cut.
 const DIGEST: usize = 16;
-/// Length of a key's id, in bytes.
-const KEY_ID: usize = 8;
 
 /// What a manager's folder held when it was stopped: every record of its log in order, its
 /// snapshots, the facts of its key file. No secret is in it.
@@ -111,28 +104,6 @@ enum RecordKind {
     SnapshotPoint,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Tag {
-    of: TagKey,
-    id: [u8; KEY_ID],
-    tag: [u8; 32],
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum TagKey {
-    Dek,
-    Unlock,
-}
-
-impl TagKey {
-    const fn name(self) -> &'static str {
-        match self {
-            Self::Dek => "dek",
-            Self::Unlock => "unlock",
-        }
-    }
-}
-
 /// What [`verify`] found.
 #[derive(Debug)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
@@ -181,41 +152,11 @@ impl Attestation {
         let count: usize = self.body.segments.iter().map(|segment| segment.records.len()).sum();
         u64::try_from(count).unwrap_or(u64::MAX)
     }
-
-    /// Checks the tags of those keys that are there.
-    fn authenticate(&self, keys: &BTreeMap<[u8; KEY_ID], Tag>) -> Result<()> {
-        let mut authentic = None;
-        for tag in &self.tags {
-            if let Some(own) = keys.get(&tag.id).filter(|own| own.of == tag.of) {
-                let equal = bool::from(own.tag.ct_eq(&tag.tag));
-                authentic = Some(authentic.unwrap_or(true) & equal);
-            }
-        }
-        match authentic {
-            Some(true) => Ok(()),
-            Some(false) => Err(Error::Unauthentic),
-            None => Err(Error::WrongKey),
-        }
-    }
 }
 
 impl Body {
     fn last_index(&self) -> Option<u64> {
         self.segments.iter().rev().find_map(SegmentDigest::last_index)
-    }
-
-    fn tags(&self, keys: &Keys<'_>) -> Vec<Tag> {
-        let digest = Sha256::digest(self.to_text().as_bytes());
-        keys.iter()
-            .map(|(of, key)| {
-                let word = of.name().as_bytes();
-                let mut tag = Tag { of, id: [0; KEY_ID], tag: [0; 32] };
-                let key = key.expose();
-                hkdf::expand(key, "nodeseal/v1/swarm-attest-id", &[word], &mut tag.id);
-                hkdf::expand(key, "nodeseal/v1/swarm-attest", &[word, &digest], &mut tag.tag);
-                tag
-            })
-            .collect()
     }
 }
 
@@ -226,19 +167,6 @@ impl RecordDigest {
             RecordKind::Entry { index, .. } => Some(index),
             _ => None,
         }
-    }
-}
-
-/// The keys that a folder has.
-struct Keys<'a> {
-    deks: Vec<&'a SecretKey>,
-    unlock: Option<&'a SecretKey>,
-}
-
-impl<'a> Keys<'a> {
-    fn iter(&self) -> impl Iterator<Item = (TagKey, &'a SecretKey)> {
-        let deks = self.deks.iter().map(|dek| (TagKey::Dek, *dek));
-        deks.chain(self.unlock.map(|key| (TagKey::Unlock, key)))
     }
 }
 
@@ -262,7 +190,8 @@ impl<'a> Keys<'a> {
 /// # Errors
 ///
 /// [`Error::KeyRequired`], [`Error::WrongKey`]; [`Error::Damaged`] with the first place that is
-/// damaged: what is not whole is not attested. [`Error::Missing`] and [`Error::Io`].
+/// damaged: what is not whole is not attested. [`Error::Busy`] while a dockerd runs on the folder;
+/// [`Error::Missing`] and [`Error::Io`].
 pub fn attest(dir: impl AsRef<Path>, key: Option<&UnlockKey>) -> Result<Attestation> {
     attest_in(&RealFs::default(), dir.as_ref(), key)
 }
@@ -273,6 +202,7 @@ pub fn attest(dir: impl AsRef<Path>, key: Option<&UnlockKey>) -> Result<Attestat
 ///
 /// As for [`attest`].
 pub fn attest_in(fs: &dyn Fs, dir: &Path, key: Option<&UnlockKey>) -> Result<Attestation> {
+    let _locks = Folder::new(dir).lock_to_read(fs)?;
     let seen = See::folder(fs, dir, key)?;
     let damaged = |finding: &&Finding| finding.severity == Severity::Error;
     if let Some(fault) = seen.inspection.findings.iter().find(damaged) {
@@ -285,7 +215,7 @@ pub fn attest_in(fs: &dyn Fs, dir: &Path, key: Option<&UnlockKey>) -> Result<Att
     for (name, _) in &body.snapshots {
         valid_name("snapshot", name)?;
     }
-    let tags = with_keys(fs, dir, key, |keys| body.tags(keys))?;
+    let tags = tags::of_folder(fs, dir, key, &body)?;
     Ok(Attestation { body, tags })
 }
 
@@ -299,7 +229,8 @@ pub fn attest_in(fs: &dyn Fs, dir: &Path, key: Option<&UnlockKey>) -> Result<Att
 ///
 /// [`Error::WrongKey`] if the folder has none of the keys that the attestation was made under, or
 /// the unlock key is wrong; [`Error::KeyRequired`]; [`Error::Unauthentic`] if the attestation was
-/// altered; [`Error::Damaged`] if the key file is. [`Error::Missing`] and [`Error::Io`].
+/// altered; [`Error::Damaged`] if the key file is. [`Error::Busy`] while a dockerd runs on the
+/// folder; [`Error::Missing`] and [`Error::Io`].
 pub fn verify(
     dir: impl AsRef<Path>,
     key: Option<&UnlockKey>,
@@ -319,105 +250,9 @@ pub fn verify_in(
     key: Option<&UnlockKey>,
     attestation: &Attestation,
 ) -> Result<Verification> {
-    let tags = with_keys(fs, dir, key, |keys| attestation.body.tags(keys))?;
-    attestation.authenticate(&tags.into_iter().map(|tag| (tag.id, tag)).collect())?;
+    let folder = Folder::new(dir);
+    let _locks = folder.lock_to_read(fs)?;
+    tags::check(&attestation.tags, &tags::of_folder(fs, dir, key, &attestation.body)?)?;
     let seen = See::folder(fs, dir, key)?;
-    compare::compare(attestation, seen, &Folder::new(dir))
-}
-
-fn with_keys<T>(
-    fs: &dyn Fs,
-    dir: &Path,
-    key: Option<&UnlockKey>,
-    then: impl FnOnce(&Keys<'_>) -> T,
-) -> Result<T> {
-    let path = Folder::new(dir).key_file();
-    let file = read_key_file(fs, &path)?;
-    let keys = file.unlock(key).map_err(|error| error.in_file(&path))?;
-    let Some(current) = &keys.current else {
-        return Err(Error::damaged("the key file has no DEK").in_file(&path));
-    };
-    let unlock = key.filter(|_| file.locked()).map(UnlockKey::secret);
-    Ok(then(&Keys { deks: [current].into_iter().chain(&keys.pending).collect(), unlock }))
-}
-
-/// What a folder holds now.
-struct See {
-    inspection: Inspection,
-    records: Vec<Vec<Placed>>,
-    snapshots: Vec<(String, [u8; DIGEST])>,
-}
-
-/// A record and where it stands.
-#[derive(Debug, Clone, Copy)]
-struct Placed {
-    offset: u64,
-    record: RecordDigest,
-}
-
-impl See {
-    fn folder(fs: &dyn Fs, dir: &Path, key: Option<&UnlockKey>) -> Result<Self> {
-        let mut records = Records::default();
-        let inspection = inspect_watched(fs, dir, key, &mut records)?;
-        let folder = Folder::new(dir).snapshots();
-        let mut snapshots = Vec::new();
-        for facts in &inspection.raft.snapshots {
-            snapshots.push((facts.name.clone(), snapshot::digest(fs, &folder.join(&facts.name))?));
-        }
-        Ok(Self { inspection, records: records.0, snapshots })
-    }
-
-    fn body(&self) -> Result<Body> {
-        let raft = &self.inspection.raft;
-        let missing = || Error::damaged("there is no log");
-        let key = self.inspection.key.as_ref().ok_or_else(missing)?;
-        let member = raft.member.as_ref().ok_or_else(missing)?;
-        let mut records = self.records.iter();
-        let segments = raft.segments.iter().map(|segment| SegmentDigest {
-            name: segment.name.clone(),
-            records: records.next().into_iter().flatten().map(|placed| placed.record).collect(),
-        });
-        Ok(Body {
-            node: member.node_id.clone(),
-            locked: key.locked,
-            kek_version: key.kek_version,
-            needs_rotation: key.needs_rotation,
-            segments: segments.collect(),
-            snapshots: self.snapshots.clone(),
-        })
-    }
-}
-
-/// Digests every record that comes by.
-#[derive(Default)]
-struct Records(Vec<Vec<Placed>>);
-
-impl Watch for Records {
-    fn record(&mut self, seen: &Seen<'_>) {
-        while self.0.len() <= seen.segment {
-            self.0.push(Vec::new());
-        }
-        let (number, kind) = match seen.record.kind {
-            Kind::Metadata => (1, RecordKind::Metadata),
-            Kind::State => (3, RecordKind::State),
-            Kind::Snapshot => (5, RecordKind::SnapshotPoint),
-            // One that cannot be read is a finding, and so not attested.
-            Kind::Entry => match Entry::parse(seen.data) {
-                Ok(entry) => {
-                    let (index, term, kind) = (entry.index, entry.term, entry.kind.number());
-                    (2, RecordKind::Entry { index, term, kind })
-                }
-                Err(_) => return,
-            },
-            Kind::Crc | Kind::Own(_) | Kind::Other(_) => return,
-        };
-        let mut hash = Sha256::new_with_prefix([number]);
-        hash.update(seen.data);
-        let digest = hash.finalize().first_chunk().copied().unwrap_or_default();
-        let record = RecordDigest { kind, digest };
-        let placed = Placed { offset: seen.record.offset, record };
-        if let Some(segment) = self.0.get_mut(seen.segment) {
-            segment.push(placed);
-        }
-    }
+    compare::compare(attestation, seen, &folder)
 }

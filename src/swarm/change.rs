@@ -28,7 +28,7 @@ use std::sync::Arc;
 
 use keys::KeyState;
 pub use report::{Progress, Report};
-use rewrite::{Edit, Reading};
+use rewrite::{Edit, Reading, Rewrite};
 
 use crate::error::{Error, Misuse, Result};
 use crate::fs::{Fs, Lock, RealFs};
@@ -164,8 +164,8 @@ impl Manager {
     ///
     /// [`Error::Damaged`] if something in log or snapshots would be lost: nothing is changed then.
     /// [`Misuse::State`] if the change does not fit the state, as locking what is locked, or is not
-    /// one that a member of a larger cluster can make on its own. [`Error::Unsupported`] for a node
-    /// in FIPS mode. [`Error::Io`] is what the system says.
+    /// one that a member of a larger cluster can make on its own. [`Error::Io`] is what the system
+    /// says.
     pub fn apply(
         mut self,
         change: Change<'_>,
@@ -211,14 +211,15 @@ impl Manager {
         progress: &mut dyn FnMut(Progress),
     ) -> Result<()> {
         let (fs, path) = (Arc::clone(&self.fs), self.folder.key_file());
-        let prepared = reading.prepare(
-            &*fs,
-            &self.folder,
+        let mut next = next;
+        next.cipher = next.cipher.max(reading.cipher());
+        let with = Rewrite {
             edit,
-            next.active(),
-            self.segment_size,
-            progress,
-        )?;
+            sealer: next.sealer(),
+            segment_size: self.segment_size,
+            keep_torn: !next.is_rotating(),
+        };
+        let prepared = reading.prepare(&*fs, &self.folder, &with, progress)?;
         progress(Progress::KeyFile);
         // Also if nothing in it changes: what was found may not be durable.
         if let Err(error) = next.write(&*fs, &path) {

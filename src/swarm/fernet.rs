@@ -11,20 +11,24 @@
 //! All of it stands in URL-safe base64 with padding. The key is 16 bytes for the HMAC, then 16
 //! for AES.
 
+use std::time::{SystemTime, UNIX_EPOCH};
+
 use aes::Aes128;
 use base64ct::{Base64Url, Encoding};
-use cbc::Decryptor;
 use cbc::cipher::block_padding::Pkcs7;
-use cbc::cipher::{BlockModeDecrypt, KeyIvInit};
+use cbc::cipher::{BlockModeDecrypt, BlockModeEncrypt, KeyIvInit};
+use cbc::{Decryptor, Encryptor};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
+use crate::crypto::random;
 use crate::error::{Error, Result};
 use crate::secret::{SecretBytes, SecretKey};
 
 const VERSION: u8 = 0x80;
 const VERSION_AND_TIME_LEN: usize = 9;
 const IV_LEN: usize = 16;
+const BLOCK_LEN: usize = 16;
 const MAC_LEN: usize = 32;
 const SIGNING_KEY_LEN: usize = 16;
 
@@ -37,8 +41,9 @@ const SIGNING_KEY_LEN: usize = 16;
 /// [`Error::Unauthentic`] if the MAC is wrong, [`Error::Damaged`] if it is no token,
 /// [`Error::Unsupported`] if it is authentic and of another version.
 pub(crate) fn open(key: &SecretKey, token: &[u8]) -> Result<SecretBytes> {
-    let mut buffer = vec![0; token.len() / 4 * 3];
-    let raw = Base64Url::decode(token, &mut buffer)
+    let mut buffer = SecretBytes::new();
+    buffer.resize(token.len() / 4 * 3);
+    let raw = Base64Url::decode(token, buffer.expose_mut())
         .map_err(|_| Error::damaged("a fernet token that is not base64"))?;
     let too_short = || Error::damaged("a fernet token that is too short");
 
@@ -55,14 +60,55 @@ pub(crate) fn open(key: &SecretKey, token: &[u8]) -> Result<SecretBytes> {
         return Err(Error::unsupported("fernet version", start[0]));
     }
     let malformed = || Error::damaged("an authentic fernet token with malformed padding");
-    let mut plaintext = SecretBytes::from(ciphertext);
-    let len = Decryptor::<Aes128>::new_from_slices(encryption, iv)
-        .map_err(|_| malformed())?
-        .decrypt_padded::<Pkcs7>(plaintext.expose_mut())
-        .map_err(|_| malformed())?
-        .len();
-    plaintext.resize(len);
-    Ok(plaintext)
+    let decryptor =
+        Decryptor::<Aes128>::new_from_slices(encryption, iv).map_err(|_| malformed())?;
+    // Where it stands: what is sealed may be a whole store.
+    let len = ciphertext.len();
+    let start = VERSION_AND_TIME_LEN + IV_LEN;
+    let text = buffer.expose_mut().get_mut(start..start + len).unwrap_or_default();
+    let len = decryptor.decrypt_padded::<Pkcs7>(text).map_err(|_| malformed())?.len();
+    buffer.remove_front(start);
+    buffer.resize(len);
+    Ok(buffer)
+}
+
+/// A token of `plaintext`, with an IV of its own and the time of now.
+///
+/// # Errors
+///
+/// [`Error::Random`], [`Error::OutOfMemory`].
+pub(crate) fn seal(key: &SecretKey, plaintext: SecretBytes) -> Result<SecretBytes> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
+    let sealed = seal_with(key, now, &random::array()?, plaintext);
+    sealed.ok_or(Error::OutOfMemory)
+}
+
+/// The plaintext is encrypted where it stands; `None` if no memory has room for the token.
+fn seal_with(
+    key: &SecretKey,
+    time: u64,
+    iv: &[u8; IV_LEN],
+    mut plaintext: SecretBytes,
+) -> Option<SecretBytes> {
+    let (signing, encryption) = key.expose().split_at(SIGNING_KEY_LEN);
+    let len = plaintext.len();
+    plaintext.resize((len / BLOCK_LEN).checked_add(1)?.checked_mul(BLOCK_LEN)?);
+    let encryptor = Encryptor::<Aes128>::new_from_slices(encryption, iv).ok()?;
+    let ciphertext = encryptor.encrypt_padded::<Pkcs7>(plaintext.expose_mut(), len).ok()?;
+
+    let mut raw = Vec::with_capacity(VERSION_AND_TIME_LEN + IV_LEN + ciphertext.len() + MAC_LEN);
+    raw.push(VERSION);
+    raw.extend_from_slice(&time.to_be_bytes());
+    raw.extend_from_slice(iv);
+    raw.extend_from_slice(ciphertext);
+    drop(plaintext);
+    let mut authenticator = Hmac::<Sha256>::new_from_slice(signing).ok()?;
+    authenticator.update(&raw);
+    raw.extend_from_slice(&authenticator.finalize().into_bytes());
+    let mut token = vec![0; raw.len().div_ceil(3).checked_mul(4)?];
+    let len = Base64Url::encode(&raw, &mut token).ok()?.len();
+    token.truncate(len);
+    Some(SecretBytes::from_vec(token))
 }
 
 #[cfg(test)]
@@ -82,8 +128,22 @@ mod tests {
     }
 
     #[test]
-    fn the_specifications_token_opens() {
+    fn the_specifications_token_opens_and_is_made() {
         assert_eq!(opened(TOKEN).unwrap(), b"hello");
+        let iv = core::array::from_fn(|n| u8::try_from(n).unwrap());
+        let token = seal_with(&key(), 499_162_800, &iv, b"hello"[..].into()).unwrap();
+        assert_eq!(token.expose(), TOKEN.as_bytes());
+    }
+
+    #[test]
+    fn what_is_sealed_opens_and_has_swarms_length() {
+        for len in [0, 1, 15, 16, 17, 4096] {
+            let plaintext = vec![7; len];
+            let token = seal(&key(), plaintext[..].into()).unwrap();
+            assert_eq!(open(&key(), token.expose()).unwrap().expose(), plaintext);
+            assert_eq!(token.len(), (57 + 16 * (len / 16 + 1)).div_ceil(3) * 4);
+            assert_ne!(seal(&key(), plaintext[..].into()).unwrap().expose(), token.expose());
+        }
     }
 
     /// `invalid.json` of the specification, without "expired TTL" and "far-future TS": Swarm

@@ -204,6 +204,13 @@ impl Findings {
         }
     }
 
+    /// Adds others that were collected apart.
+    pub(crate) fn extend(&mut self, others: Vec<Finding>) {
+        for Finding { severity, kind, place, text, loss } in others {
+            self.push(severity, kind, place, text, loss);
+        }
+    }
+
     /// All findings in the order in which they were made.
     pub(crate) fn finish(mut self) -> Vec<Finding> {
         if self.omitted > 0 {

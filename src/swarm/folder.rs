@@ -17,11 +17,14 @@ const UNFINISHED: [&str; 2] = ["wal-v3-encrypted.tmp", "snap-v3-encrypted.tmp"];
 pub(crate) struct Folder {
     pub(crate) certificates: PathBuf,
     pub(crate) raft: PathBuf,
+    /// Whether snapshots are read, too, that Swarm set aside as damaged.
+    pub(crate) set_aside: bool,
 }
 
 impl Folder {
     pub(crate) fn new(dir: &Path) -> Self {
-        Self { certificates: dir.join("certificates"), raft: dir.join("raft") }
+        let (certificates, raft) = (dir.join("certificates"), dir.join("raft"));
+        Self { certificates, raft, set_aside: false }
     }
 
     pub(crate) fn key_file(&self) -> PathBuf {

@@ -9,7 +9,7 @@ use core::fmt;
 use super::ec_key;
 use super::pem::{self, Block};
 use super::pkcs8;
-use super::record::{Algorithm, Record};
+use super::record::{Algorithm, Cipher, Record};
 use crate::error::{Error, Result};
 use crate::secret::SecretBytes;
 
@@ -142,6 +142,15 @@ impl KeyFile {
     #[must_use]
     pub fn needs_rotation(&self) -> bool {
         self.needs_rotation
+    }
+
+    /// What its DEKs are wrapped with; a file in the clear does not tell.
+    pub(crate) fn cipher(&self) -> Cipher {
+        let fernet = DekHeader::Record(Algorithm::Fernet);
+        match [DekSlot::Current, DekSlot::Pending].iter().any(|slot| self.dek(*slot) == fernet) {
+            true => Cipher::Fernet,
+            false => Cipher::SecretBox,
+        }
     }
 
     /// What is strange in the file, in a fixed order; a file that Docker wrote for a manager has

@@ -6,10 +6,10 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Result};
 use crate::fs::{self, Fs};
-use crate::secret::{SecretBytes, SecretKey};
+use crate::secret::SecretBytes;
 use crate::swarm::folder::Folder;
 use crate::swarm::log::{Entry, EntryKind, HardState, Members, SnapshotPoint};
-use crate::swarm::record;
+use crate::swarm::record::{self, Sealer};
 use crate::swarm::snapshot;
 use crate::wal::etcd::{SEGMENT_SIZE, Writer};
 
@@ -97,6 +97,15 @@ impl<'a> NewFolder<'a> {
         file.sync().map_err(|e| Error::io("sync", &path, e))
     }
 
+    /// Copies a file, `name` being relative to the folder.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    pub(crate) fn copy(&self, name: impl AsRef<Path>, from: &Path) -> Result<()> {
+        fs::copy(self.fs, from, &self.temp.join(name))
+    }
+
     /// Writes a snapshot, and a log that goes on from it: for a sole manager with an entry with which
     /// it can begin, as a [change](crate::swarm::Change) leaves it, else with none.
     ///
@@ -108,14 +117,14 @@ impl<'a> NewFolder<'a> {
         metadata: &[u8],
         point: &SnapshotPoint,
         mut hard_state: HardState,
-        dek: &SecretKey,
+        with: Sealer<'_>,
         content: SecretBytes,
     ) -> Result<()> {
         let mut log = Writer::create(self.fs, &self.folder().log(), metadata, SIZE)?;
         log.snapshot(point.index, &point.encode_record(Members::Voters))?;
         if point.voters.len() == 1 {
             let index = point.index.saturating_add(1);
-            let sealed = record::seal(Some(dek), SecretBytes::new())?;
+            let sealed = record::seal(Some(with), SecretBytes::new())?;
             let empty = Entry { kind: EntryKind::Normal, term: point.term, index, data: &[] };
             let mut bytes = empty.head(sealed.len());
             bytes.extend_from_slice(sealed.expose());
@@ -124,7 +133,7 @@ impl<'a> NewFolder<'a> {
         }
         log.state(&hard_state.encode())?;
         log.finish()?;
-        self.snapshot(point, dek, content)
+        self.snapshot(point, with, content)
     }
 
     /// Writes a snapshot.
@@ -135,11 +144,11 @@ impl<'a> NewFolder<'a> {
     pub(crate) fn snapshot(
         &self,
         point: &SnapshotPoint,
-        dek: &SecretKey,
+        with: Sealer<'_>,
         content: SecretBytes,
     ) -> Result<()> {
         let dir = self.folder().snapshots();
-        let draft = snapshot::Draft::write(self.fs, &dir, point, Members::Voters, dek, content)?;
+        let draft = snapshot::Draft::write(self.fs, &dir, point, Members::Voters, with, content)?;
         draft.publish(self.fs).map(drop)
     }
 
@@ -176,7 +185,11 @@ impl Drop for NewFolder<'_> {
 }
 
 /// Refuses a name at which something stands; an empty folder may be replaced.
-fn check_free(fs: &dyn Fs, to: &Path) -> Result<()> {
+///
+/// # Errors
+///
+/// [`Error::Exists`], and what the system says.
+pub(crate) fn check_free(fs: &dyn Fs, to: &Path) -> Result<()> {
     let taken = match fs.list(to) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => false,
         Err(e) if e.kind() == io::ErrorKind::NotADirectory => true,

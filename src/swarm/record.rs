@@ -1,12 +1,14 @@
 //! `MaybeEncryptedRecord`, the message in which everything that Swarm seals stands.
 
+use core::ops::Range;
+
 use super::fernet;
 use crate::crypto::secretbox::NONCE_LEN;
 use crate::crypto::{TAG_LEN, random, secretbox};
 use crate::error::{Error, Result};
 use crate::secret::{SecretBytes, SecretKey};
 use crate::wal::encode::Message;
-use crate::wal::proto::Fields;
+use crate::wal::proto::{Fields, place_of};
 
 /// How a record of Swarm's is sealed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -94,6 +96,13 @@ impl<'a> Record<'a> {
     }
 
     fn open_secretbox(&self, key: &SecretKey) -> Result<SecretBytes> {
+        let (nonce, tag, ciphertext) = self.secretbox()?;
+        let mut plaintext = SecretBytes::from(ciphertext);
+        secretbox::open(key.expose(), nonce, tag, plaintext.expose_mut())?;
+        Ok(plaintext)
+    }
+
+    fn secretbox(&self) -> Result<(&'a [u8; NONCE_LEN], &'a [u8; TAG_LEN], &'a [u8])> {
         let nonce = self
             .nonce
             .try_into()
@@ -102,22 +111,64 @@ impl<'a> Record<'a> {
             .data
             .split_first_chunk::<TAG_LEN>()
             .ok_or(Error::damaged("a secretbox shorter than its tag"))?;
-        let mut plaintext = SecretBytes::from(ciphertext);
-        secretbox::open(key.expose(), nonce, tag, plaintext.expose_mut())?;
-        Ok(plaintext)
+        Ok((nonce, tag, ciphertext))
     }
 }
 
-/// A record as Docker writes it: sealed as a secretbox with a nonce of its own, or, without a key,
-/// with the plaintext in it.
+/// Opens the record that stands at `at` in `buffer` where it stands, so that the memory holds it
+/// once: `buffer` is the plaintext then. Else it is as it was.
 ///
-/// The plaintext is sealed where it stands, so that the memory holds it once.
+/// # Errors
+///
+/// As for [`Record::open`].
+pub(crate) fn open_in_place(
+    buffer: &mut SecretBytes,
+    at: &Range<usize>,
+    key: &SecretKey,
+) -> Result<()> {
+    let whole = buffer.expose();
+    let record = Record::parse(whole.get(at.clone()).unwrap_or_default())?;
+    if record.algorithm != Algorithm::SecretBox {
+        *buffer = record.open(Some(key))?;
+        return Ok(());
+    }
+    let (nonce, tag, ciphertext) = record.secretbox()?;
+    let (nonce, tag) = (*nonce, *tag);
+    let Range { start, end } = place_of(ciphertext, whole).unwrap_or_default();
+    let text = buffer.expose_mut().get_mut(start..end).unwrap_or_default();
+    let len = text.len();
+    secretbox::open(key.expose(), &nonce, &tag, text)?;
+    buffer.remove_front(start);
+    buffer.resize(len);
+    Ok(())
+}
+
+/// In which of its two ways a node seals what it writes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Cipher {
+    #[default]
+    SecretBox,
+    /// In FIPS mode. Every manager reads it, one in FIPS mode nothing else.
+    Fernet,
+}
+
+/// Seals records.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sealer<'a> {
+    pub(crate) cipher: Cipher,
+    pub(crate) key: &'a SecretKey,
+}
+
+/// A record as Docker writes it: sealed with a nonce of its own, or, without a key, with the
+/// plaintext in it.
+///
+/// In a secretbox the plaintext is sealed where it stands, so that the memory holds it once.
 ///
 /// # Errors
 ///
 /// [`Error::Random`].
-pub(crate) fn seal(key: Option<&SecretKey>, plaintext: SecretBytes) -> Result<SecretBytes> {
-    Sealed::new(key, plaintext).map(|sealed| sealed.joined())
+pub(crate) fn seal(with: Option<Sealer<'_>>, plaintext: SecretBytes) -> Result<SecretBytes> {
+    Sealed::new(with, plaintext).map(|sealed| sealed.joined())
 }
 
 /// A record in its three parts, for one that is too long to be copied.
@@ -129,25 +180,38 @@ pub(crate) struct Sealed {
 }
 
 impl Sealed {
-    pub(crate) fn new(key: Option<&SecretKey>, body: SecretBytes) -> Result<Self> {
-        let nonce = key.map(|_| random::array()).transpose()?;
-        Ok(Self::with(key.zip(nonce), body))
+    pub(crate) fn new(with: Option<Sealer<'_>>, body: SecretBytes) -> Result<Self> {
+        match with {
+            None => Ok(Self::plain(body)),
+            Some(Sealer { cipher: Cipher::SecretBox, key }) => {
+                Ok(Self::secretbox(key, &random::array()?, body))
+            }
+            Some(Sealer { cipher: Cipher::Fernet, key }) => {
+                let body = fernet::seal(key, body)?;
+                let mut head = Message::new();
+                head.uint(1, 2);
+                head.head(2, body.len());
+                Ok(Self { head: head.into_secret(), body, tail: SecretBytes::new() })
+            }
+        }
     }
 
-    fn with(key: Option<(&SecretKey, [u8; NONCE_LEN])>, mut body: SecretBytes) -> Self {
+    fn secretbox(key: &SecretKey, nonce: &[u8; NONCE_LEN], mut body: SecretBytes) -> Self {
         let (mut head, mut tail) = (Message::new(), Message::new());
-        match key {
-            Some((key, nonce)) => {
-                let tag = secretbox::seal(key.expose(), &nonce, body.expose_mut());
-                head.uint(1, 1);
-                head.head(2, TAG_LEN + body.len());
-                head.raw(&tag);
-                tail.bytes(3, &nonce);
-            }
-            None if body.is_empty() => {}
-            None => head.head(2, body.len()),
-        }
+        let tag = secretbox::seal(key.expose(), nonce, body.expose_mut());
+        head.uint(1, 1);
+        head.head(2, TAG_LEN + body.len());
+        head.raw(&tag);
+        tail.bytes(3, nonce);
         Self { head: head.into_secret(), body, tail: tail.into_secret() }
+    }
+
+    fn plain(body: SecretBytes) -> Self {
+        let mut head = Message::new();
+        if !body.is_empty() {
+            head.head(2, body.len());
+        }
+        Self { head: head.into_secret(), body, tail: SecretBytes::new() }
     }
 
     pub(crate) const fn len(&self) -> usize {
@@ -169,8 +233,11 @@ impl Sealed {
 #[cfg(test)]
 pub(crate) fn again(message: &[u8], key: Option<&SecretKey>) -> SecretBytes {
     let record = Record::parse(message).unwrap();
-    let nonce = record.nonce.first_chunk::<NONCE_LEN>().copied();
-    Sealed::with(key.zip(nonce), record.open(key).unwrap()).joined()
+    let (nonce, body) = (record.nonce.first_chunk::<NONCE_LEN>(), record.open(key).unwrap());
+    match key.zip(nonce) {
+        Some((key, nonce)) => Sealed::secretbox(key, nonce, body).joined(),
+        None => Sealed::plain(body).joined(),
+    }
 }
 
 impl Algorithm {
@@ -233,15 +300,31 @@ mod tests {
     #[test]
     fn what_is_sealed_opens_and_never_repeats() {
         for plaintext in [&b""[..], b"x", &[9; 300]] {
-            let record = |key: Option<&SecretKey>| seal(key, plaintext.into()).unwrap();
+            let record = |with: Option<Sealer<'_>>| seal(with, plaintext.into()).unwrap();
             let same = key(1);
-            let (one, other) = (record(Some(&same)), record(Some(&same)));
-            assert_ne!(one.expose(), other.expose());
-            assert_eq!(open(one.expose(), Some(&key(1))).unwrap(), plaintext);
-            assert!(matches!(open(one.expose(), Some(&key(2))), Err(Error::Unauthentic)));
+            for cipher in [Cipher::SecretBox, Cipher::Fernet] {
+                let sealer = Some(Sealer { cipher, key: &same });
+                let (one, other) = (record(sealer), record(sealer));
+                assert_ne!(one.expose(), other.expose());
+                assert_eq!(open(one.expose(), Some(&key(1))).unwrap(), plaintext);
+                assert!(matches!(open(one.expose(), Some(&key(2))), Err(Error::Unauthentic)));
+                // In place too, wherever it stands, and left as it is where it does not open.
+                let at = 3..3 + one.len();
+                let mut buffer = SecretBytes::from(&[b"...", one.expose(), b".."].concat()[..]);
+                let before = buffer.expose().to_vec();
+                assert!(open_in_place(&mut buffer, &at, &key(2)).is_err());
+                assert_eq!(buffer.expose(), before);
+                open_in_place(&mut buffer, &at, &key(1)).unwrap();
+                assert_eq!(buffer.expose(), plaintext);
+            }
             assert_eq!(open(record(None).expose(), None).unwrap(), plaintext);
         }
-        let dek = seal(Some(&key(1)), [3; 32][..].into()).unwrap();
+        let one = key(1);
+        let dek = |cipher| seal(Some(Sealer { cipher, key: &one }), [3; 32][..].into()).unwrap();
+        let fernet = dek(Cipher::Fernet);
+        // 57 + 48 bytes in base64.
+        assert_eq!((fernet.len(), &fernet.expose()[..4]), (145, &[0x08, 0x02, 0x12, 0x8c][..]));
+        let dek = dek(Cipher::SecretBox);
         assert_eq!((dek.len(), &dek.expose()[..4]), (78, &[0x08, 0x01, 0x12, 0x30][..]));
         let clear = seal(None, [3; 32][..].into()).unwrap();
         assert_eq!((clear.len(), &clear.expose()[..2]), (34, &[0x12, 0x20][..]));

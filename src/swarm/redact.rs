@@ -16,8 +16,8 @@ use crate::swarm::folder::Folder;
 use crate::swarm::inspect::inspect_in;
 use crate::swarm::key_file::Contents;
 use crate::swarm::log::{Entry, EntryKind, Keys};
-use crate::swarm::new_folder::NewFolder;
-use crate::swarm::record;
+use crate::swarm::new_folder::{NewFolder, check_free};
+use crate::swarm::record::{self, Cipher, Sealer};
 use crate::swarm::snapshot;
 use crate::swarm::state::read_key_file;
 use crate::wal::etcd::Draft;
@@ -29,7 +29,7 @@ const NOTES: &str = "redacted.txt";
 const MAX_FILE: usize = 1 << 20;
 
 /// What [`redact`] did.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct Redacted {
@@ -79,18 +79,58 @@ pub fn redact(
 ///
 /// As for [`redact`].
 pub fn redact_in(fs: &dyn Fs, dir: &Path, to: &Path, key: Option<&UnlockKey>) -> Result<Redacted> {
+    let _locks = Folder::new(dir).lock_to_read(fs)?;
+    let new = NewFolder::begin(fs, to)?;
+    let report = copy(fs, dir, key, Some(&new))?;
+    new.finish()?;
+    Ok(report)
+}
+
+/// What [`redact`] would do. Nothing is written.
+///
+/// # Errors
+///
+/// As for [`redact`].
+pub fn plan_redact(
+    dir: impl AsRef<Path>,
+    to: impl AsRef<Path>,
+    key: Option<&UnlockKey>,
+) -> Result<Redacted> {
+    plan_redact_in(&RealFs::default(), dir.as_ref(), to.as_ref(), key)
+}
+
+/// As [`plan_redact`], through a given file system.
+///
+/// # Errors
+///
+/// As for [`redact`].
+pub fn plan_redact_in(
+    fs: &dyn Fs,
+    dir: &Path,
+    to: &Path,
+    key: Option<&UnlockKey>,
+) -> Result<Redacted> {
+    let _locks = Folder::new(dir).lock_to_read(fs)?;
+    check_free(fs, to)?;
+    copy(fs, dir, key, None)
+}
+
+/// Copies to `new`, or nowhere.
+fn copy(
+    fs: &dyn Fs,
+    dir: &Path,
+    key: Option<&UnlockKey>,
+    new: Option<&NewFolder<'_>>,
+) -> Result<Redacted> {
     let folder = Folder::new(dir);
-    let _locks = folder.lock_to_read(fs)?;
     let path = folder.key_file();
     let file = read_key_file(fs, &path)?;
     let keys = file.unlock(key).map_err(|error| error.in_file(&path))?;
     let found = inspect_in(fs, dir, key)?;
-
-    let new = NewFolder::begin(fs, to)?;
     let dek = random::key()?;
     let mut copy = Copy {
         fs,
-        new: &new,
+        new,
         keys: Keys { pending: keys.pending.as_ref(), current: keys.current.as_ref() },
         dek: &dek,
         report: Redacted { findings: found.findings, ..Redacted::default() },
@@ -101,21 +141,22 @@ pub fn redact_in(fs: &dyn Fs, dir: &Path, to: &Path, key: Option<&UnlockKey>) ->
         copy.snapshot(&folder.snapshots().join(&facts.name))?;
     }
     if !found.raft.segments.is_empty() {
-        let log = new.folder().log();
-        fs.create_dir(&log).map_err(|e| Error::io("create", &log, e))?;
+        let log = new.map(|new| new.folder().log());
+        if let Some(log) = &log {
+            fs.create_dir(log).map_err(|e| Error::io("create", log, e))?;
+        }
         let mut chain = 0;
         for segment in &wal::list(fs, &folder.log())?.0 {
-            chain = copy.segment(segment, &log, chain)?;
+            chain = copy.segment(segment, log.as_deref(), chain)?;
         }
     }
-    let report = copy.report;
-    new.finish()?;
-    Ok(report)
+    Ok(copy.report)
 }
 
 struct Copy<'a> {
     fs: &'a dyn Fs,
-    new: &'a NewFolder<'a>,
+    /// `None`: it is only counted what would be written.
+    new: Option<&'a NewFolder<'a>>,
     keys: Keys<'a>,
     dek: &'a SecretKey,
     report: Redacted,
@@ -135,8 +176,18 @@ impl Copy<'_> {
             current: Some(self.dek),
             pending: None,
             needs_rotation: false,
+            cipher: Cipher::SecretBox,
         };
-        self.new.file("certificates/swarm-node.key", contents.encode(None)?.expose())
+        self.file(Path::new("certificates/swarm-node.key"), contents.encode(None)?.expose())
+    }
+
+    /// Whatever the folder was sealed with.
+    fn sealer(&self) -> Sealer<'_> {
+        Sealer { cipher: Cipher::SecretBox, key: self.dek }
+    }
+
+    fn file(&self, name: &Path, content: &[u8]) -> Result<()> {
+        self.new.map_or(Ok(()), |new| new.file(name, content))
     }
 
     /// Certificates, addresses, and what was found.
@@ -147,7 +198,7 @@ impl Copy<'_> {
         for (path, limit) in certificates.into_iter().chain(states) {
             let name = path.strip_prefix(dir).unwrap_or(&path);
             match fs::read(self.fs, &path, limit) {
-                Ok(content) => self.new.file(name, &content)?,
+                Ok(content) => self.file(name, &content)?,
                 Err(Error::Missing(_) | Error::Damaged { .. }) => {}
                 Err(error) => return Err(error),
             }
@@ -157,7 +208,7 @@ impl Copy<'_> {
             notes.push_str(&finding.to_string());
             notes.push('\n');
         }
-        self.new.file(NOTES, notes.as_bytes())
+        self.file(Path::new(NOTES), notes.as_bytes())
     }
 
     fn snapshot(&mut self, path: &Path) -> Result<()> {
@@ -165,20 +216,23 @@ impl Copy<'_> {
             self.report.replaced += 1;
             return Ok(());
         };
-        let Ok(content) = fields::redacted(content.expose(), fields::SNAPSHOT) else {
+        let redacted = fields::redacted(content.expose(), fields::SNAPSHOT);
+        drop(content);
+        let Ok(redacted) = redacted else {
             self.report.replaced += 1;
             return Ok(());
         };
         self.report.redacted += 1;
-        self.new.snapshot(&point, self.dek, content)
+        self.new.map_or(Ok(()), |new| new.snapshot(&point, self.sealer(), redacted))
     }
 
-    /// Copies a segment's records; gives the chain behind them.
-    fn segment(&mut self, segment: &Segment, log: &Path, chain: u32) -> Result<u32> {
+    /// Copies a segment's records into the folder `log`; gives the chain behind them.
+    fn segment(&mut self, segment: &Segment, log: Option<&Path>, chain: u32) -> Result<u32> {
         let path = segment.path.as_path();
         let file = self.fs.open_read(path).map_err(|e| Error::io("open", path, e))?;
         let mut reader = SegmentReader::new(&*file, path, true, None)?;
-        let mut draft: Option<Draft<'_>> = None;
+        // Nothing before the metadata; then the segment, or none where none is to be written.
+        let mut draft: Option<Option<Draft<'_>>> = None;
         while let Some(step) = reader.next()? {
             let record = match step {
                 Step::Record(record) => record,
@@ -192,25 +246,28 @@ impl Copy<'_> {
             match (record.kind, &mut draft) {
                 (Kind::Crc, _) => {}
                 (Kind::Metadata, None) => {
-                    let name = segment.name;
-                    draft = Some(Draft::begin(self.fs, log, name, chain, data, 0)?);
+                    let begin = |log| Draft::begin(self.fs, log, segment.name, chain, data, 0);
+                    draft = Some(log.map(begin).transpose()?);
                 }
                 // What stands before the metadata belongs to no segment of Swarm's.
                 (_, None) => self.report.left_out += 1,
                 (Kind::Entry, Some(draft)) => match Entry::parse(data) {
                     Ok(entry) => {
                         let sealed = self.entry(&entry)?;
-                        draft.put(Kind::Entry, &[&entry.head(sealed.len()), sealed.expose()])?;
+                        if let Some(draft) = draft {
+                            let head = entry.head(sealed.len());
+                            draft.put(Kind::Entry, &[&head, sealed.expose()])?;
+                        }
                     }
                     Err(_) => self.report.left_out += 1,
                 },
                 (kind @ (Kind::Metadata | Kind::State | Kind::Snapshot), Some(draft)) => {
-                    draft.put(kind, &[data])?;
+                    draft.as_mut().map_or(Ok(()), |draft| draft.put(kind, &[data]))?;
                 }
                 (Kind::Own(_) | Kind::Other(_), Some(_)) => self.report.left_out += 1,
             }
         }
-        let Some(mut draft) = draft else { return Ok(chain) };
+        let Some(mut draft) = draft.flatten() else { return Ok(chain) };
         draft.sync()?;
         let chain = draft.chain();
         draft.publish()?;
@@ -231,7 +288,7 @@ impl Copy<'_> {
         match redacted {
             Some(content) => {
                 self.report.redacted += 1;
-                record::seal(Some(self.dek), content)
+                record::seal(Some(self.sealer()), content)
             }
             // It does not open in the copy either.
             None => {
@@ -239,7 +296,8 @@ impl Copy<'_> {
                 let len = entry.data.len().saturating_sub(46);
                 let mut filler = SecretBytes::new();
                 filler.resize(len);
-                record::seal(Some(&random::key()?), filler)
+                let key = random::key()?;
+                record::seal(Some(Sealer { key: &key, ..self.sealer() }), filler)
             }
         }
     }

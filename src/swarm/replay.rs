@@ -248,6 +248,35 @@ impl Replay for Objects {
     }
 }
 
+/// Keeps nothing but who the members are: for who has read the objects already, or hands them on as
+/// they are.
+#[derive(Debug, Default)]
+pub(crate) struct Passing {
+    members: BTreeSet<u64>,
+}
+
+impl Replay for Passing {
+    fn put(&mut self, _: ObjectKind, _: &[u8]) -> Result<bool> {
+        Ok(true)
+    }
+
+    fn remove(&mut self, _: ObjectKind, _: &str) -> bool {
+        true
+    }
+
+    fn put_member(&mut self, member: RaftMember) {
+        self.members.insert(member.raft_id);
+    }
+
+    fn remove_member(&mut self, raft_id: u64) {
+        self.members.remove(&raft_id);
+    }
+
+    fn is_sole_member(&self, raft_id: u64) -> bool {
+        self.members.len() == 1 && self.members.contains(&raft_id)
+    }
+}
+
 fn content_damaged(findings: &mut Findings, place: &Place, what: &str, error: &Error) {
     let text = format!("{what} opens, but cannot be read: {error}");
     findings.error(FindingKind::ContentDamaged, place.clone(), text, Some(Loss::Content));

@@ -1,25 +1,30 @@
 //! Saving what still opens into a new folder.
 
+mod files;
+mod read;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use files::Files;
+use read::{key_file, read_all};
+
 use crate::crypto::random;
 use crate::error::{Error, Result};
-use crate::fs::{self, Fs, RealFs};
+use crate::fs::{Fs, Lock, RealFs};
 use crate::key::UnlockKey;
-use crate::secret::{SecretBytes, SecretKey};
-use crate::swarm::certificate::{self, MAX_CERTIFICATE};
-use crate::swarm::finding::{Finding, FindingKind, Findings, at};
-use crate::swarm::folder::{Folder, names};
+use crate::secret::SecretKey;
+use crate::swarm::certificate;
+use crate::swarm::finding::{Finding, Findings};
+use crate::swarm::folder::Folder;
 use crate::swarm::image::Image;
-use crate::swarm::key_file::{Contents, KeyFile, NodeKeys};
+use crate::swarm::key_file::{Contents, NodeKeys};
 use crate::swarm::log::{HardState, RaftMember, SnapshotPoint};
 use crate::swarm::new_folder::NewFolder;
 use crate::swarm::objects::{ObjectKind, with_unlock_key};
-use crate::swarm::state::{Gathered, gather, read_key_file};
+use crate::swarm::record::{Cipher, Sealer};
+use crate::swarm::state::Gathered;
 
-/// The longest file beside key file, log and snapshots that is copied, in bytes.
-const MAX_FILE: usize = 1 << 30;
 /// A `kek-version` that is further beyond all that was found than this was altered.
 const PLAUSIBLE: u64 = 1 << 32;
 
@@ -50,11 +55,14 @@ pub struct Salvage {
     keys: NodeKeys,
     kek: Option<SecretKey>,
     kek_version: u64,
+    cipher: Cipher,
     metadata: Vec<u8>,
     point: SnapshotPoint,
     hard_state: HardState,
-    /// Name in the folder, content.
-    files: Vec<(PathBuf, SecretBytes)>,
+    dir: PathBuf,
+    files: Files,
+    /// On the old folder's log, until the new one is written.
+    locks: Vec<Box<dyn Lock>>,
 }
 
 /// What is saved and what is lost.
@@ -91,8 +99,8 @@ impl Salvage {
     /// # Errors
     ///
     /// [`Error::KeyRequired`], [`Error::WrongKey`]; [`Error::Damaged`] if no key file can be used, or
-    /// nothing opens; [`Error::Busy`] while a dockerd runs on the folder; [`Error::Unsupported`] for
-    /// a cluster in FIPS mode. [`Error::Missing`] and [`Error::Io`].
+    /// nothing opens; [`Error::Busy`] while a dockerd runs on the folder. [`Error::Missing`] and
+    /// [`Error::Io`].
     pub fn read(dir: impl AsRef<Path>, key: Option<&UnlockKey>) -> Result<Self> {
         Self::read_in(&RealFs::default(), dir.as_ref(), key)
     }
@@ -104,15 +112,16 @@ impl Salvage {
     /// As for [`Salvage::read`].
     pub fn read_in(fs: &dyn Fs, dir: &Path, key: Option<&UnlockKey>) -> Result<Self> {
         let folder = Folder::new(dir);
-        let _locks = folder.lock_to_read(fs)?;
+        let locks = folder.lock_to_read(fs)?;
         let mut findings = Findings::default();
         let mut notes = Vec::new();
         let (file, keys) = key_file(fs, &folder, key, &mut findings)?;
         if keys.current.is_none() {
             return Err(Error::damaged("the key file has no DEK").in_file(&folder.key_file()));
         }
-        let mut image = Image::default();
-        let found = gather(fs, &folder, Some(&keys), &mut image, &mut findings)?;
+        let (image, found, more) = read_all(fs, dir, &keys)?;
+        let mut image = image;
+        findings.extend(more);
         if image.counts().is_empty() {
             return Err(Error::damaged("nothing opens that could be saved").in_file(dir));
         }
@@ -127,8 +136,7 @@ impl Salvage {
         for gone in image.drop_namesakes() {
             notes.push(format!("left out is {gone}"));
         }
-        let (mut files, startable) = files(fs, dir, &folder, &keys, &mut notes)?;
-        files.sort_by(|a, b| a.0.cmp(&b.0));
+        let (files, startable) = Files::find(fs, dir, &folder, &keys, &mut notes)?;
 
         let before = found.log.hard_state.unwrap_or_default();
         let last_term = found.log.entries.iter().filter(|entry| entry.live).map(|entry| entry.term);
@@ -137,6 +145,9 @@ impl Salvage {
         let term = term.max(before.term).max(1);
         let vote = if before.term == term { before.vote } else { 0 };
         let index = known.max(kek_version);
+        let fips = image.parsed_cluster().is_ok_and(|cluster| cluster.facts.fips);
+        let mandatory = if fips { Cipher::Fernet } else { Cipher::SecretBox };
+        let cipher = mandatory.max(file.cipher()).max(found.cipher());
         let hard_state = HardState { term, vote, commit: index };
         let point = SnapshotPoint { index, term, voters: image.members.keys().copied().collect() };
         let metadata = found.log.metadata.clone().unwrap_or_else(|| member.encode());
@@ -148,7 +159,21 @@ impl Salvage {
             startable,
         };
         let kek = kek.map(|key| SecretKey::init(|copy| *copy = *key.secret().expose()));
-        Ok(Self { report, image, keys, kek, kek_version, metadata, point, hard_state, files })
+        let dir = dir.to_owned();
+        Ok(Self {
+            report,
+            image,
+            keys,
+            kek,
+            kek_version,
+            cipher,
+            metadata,
+            point,
+            hard_state,
+            dir,
+            files,
+            locks,
+        })
     }
 
     /// What is saved and what is lost.
@@ -167,16 +192,14 @@ impl Salvage {
         self.write_in(&RealFs::default(), to.as_ref())
     }
 
-    /// As [`Salvage::write`], through a given file system.
+    /// As [`Salvage::write`], through the file system that it was read from.
     ///
     /// # Errors
     ///
     /// As for [`Salvage::write`].
     pub fn write_in(self, fs: &dyn Fs, to: &Path) -> Result<SalvageReport> {
         let new = NewFolder::begin(fs, to)?;
-        for (name, content) in &self.files {
-            new.file(name, content.expose())?;
-        }
+        self.files.write(&self.dir, &new)?;
         let dek = random::key()?;
         let contents = Contents {
             tls_key: &self.keys.tls_key,
@@ -184,48 +207,17 @@ impl Salvage {
             current: Some(&dek),
             pending: None,
             needs_rotation: false,
+            cipher: self.cipher,
         };
         let kek = self.kek.map(UnlockKey::from_key);
         new.file("certificates/swarm-node.key", contents.encode(kek.as_ref())?.expose())?;
         let content = self.image.into_snapshot();
-        new.state(&self.metadata, &self.point, self.hard_state, &dek, content)?;
+        let with = Sealer { cipher: self.cipher, key: &dek };
+        new.state(&self.metadata, &self.point, self.hard_state, with, content)?;
         new.finish()?;
+        drop(self.locks);
         Ok(self.report)
     }
-}
-
-/// The key file, or what can stand in for it.
-fn key_file(
-    fs: &dyn Fs,
-    folder: &Folder,
-    key: Option<&UnlockKey>,
-    findings: &mut Findings,
-) -> Result<(KeyFile, NodeKeys)> {
-    let read = |path: &Path| {
-        let file = read_key_file(fs, path)?;
-        let keys = file.unlock(key).map_err(|error| error.in_file(path))?;
-        Ok((file, keys))
-    };
-    let path = folder.key_file();
-    let error = match read(&path) {
-        Err(error @ (Error::Damaged { .. } | Error::Missing(_) | Error::Unsupported { .. })) => {
-            error
-        }
-        other => return other,
-    };
-    for name in names(fs, &folder.certificates)?.unwrap_or_default() {
-        let path = folder.certificates.join(&name);
-        let left = name.to_string_lossy().starts_with(".tmp-swarm-node.key");
-        let opened = if left { read(&path) } else { continue };
-        if let Ok((file, keys)) = opened
-            && keys.current.is_some()
-        {
-            let text = format!("the key file cannot be used ({error}); this one is in its place");
-            findings.warn(FindingKind::KeyFile, at(&path, None, None), text);
-            return Ok((file, keys));
-        }
-    }
-    Err(error)
 }
 
 /// What the new folder is put together from.
@@ -315,9 +307,6 @@ impl Parts<'_> {
             );
             return Ok(());
         };
-        if cluster.facts.fips {
-            return Err(Error::unsupported("cluster", "FIPS mode"));
-        }
         let same = cluster.unlock_key().zip(kek).is_some_and(|(store, file)| store.ct_eq(file));
         if let Some(kek) = kek.filter(|_| !same && cluster.facts.meta.version <= kek_version) {
             self.note(
@@ -329,41 +318,4 @@ impl Parts<'_> {
         }
         Ok(())
     }
-}
-
-/// The other files of the folder, and whether the certificates are what dockerd needs.
-fn files(
-    fs: &dyn Fs,
-    dir: &Path,
-    folder: &Folder,
-    keys: &NodeKeys,
-    notes: &mut Vec<String>,
-) -> Result<(Vec<(PathBuf, SecretBytes)>, bool)> {
-    let mut files = Vec::new();
-    let mut startable = true;
-    for part in ["", "worker"] {
-        for name in names(fs, &dir.join(part))?.unwrap_or_default() {
-            let name = Path::new(part).join(name);
-            let content = fs::read(fs, &dir.join(&name), MAX_FILE)?;
-            files.push((name, SecretBytes::from_vec(content)));
-        }
-    }
-    let mut lacks = |text: &str| {
-        startable = false;
-        notes.push(format!("{text}: dockerd does not start from the new folder without it"));
-    };
-    match certificate::of_key(fs, folder, &keys.tls_key)? {
-        Some((text, _)) => {
-            files.push(("certificates/swarm-node.crt".into(), SecretBytes::from_vec(text)));
-        }
-        None => lacks("there is no certificate of the node's key"),
-    }
-    match fs::read(fs, &folder.root_certificate(), MAX_CERTIFICATE) {
-        Ok(text) => {
-            files.push(("certificates/swarm-root-ca.crt".into(), SecretBytes::from_vec(text)));
-        }
-        Err(Error::Missing(_)) => lacks("the CA's certificate is missing"),
-        Err(error) => return Err(error),
-    }
-    Ok((files, startable))
 }

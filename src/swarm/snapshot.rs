@@ -6,10 +6,12 @@
 //! The file is protobuf: 1 CRC-32C over field 2; 2 a raft snapshot: 1 the sealed record of the
 //! whole store, 2 metadata {1 members, 2 index, 3 term}, in the clear.
 
+mod form;
 mod write;
 
 use std::path::{Path, PathBuf};
 
+use form::{BROKEN, checked, name_of, parts, sealed_at, stem};
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, Place, Result};
@@ -17,13 +19,15 @@ use crate::fs::{self, Fs};
 use crate::secret::SecretBytes;
 use crate::swarm::finding::{FindingKind, Findings, at};
 use crate::swarm::log::{Keys, SnapshotPoint, Unopened, algorithm_name};
-use crate::wal::pair;
+use crate::wal::BlockFile;
 use crate::wal::proto::{Fields, Value};
 
 pub(crate) use write::Draft;
 
 /// The longest snapshot that is read, in bytes.
 const MAX_SNAPSHOT: usize = 1 << 30;
+/// How much is digested at once, in bytes.
+const BLOCK: usize = 64 << 10;
 
 /// A snapshot file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -77,6 +81,31 @@ impl SnapshotScan {
         }
     }
 
+    /// Uses what is sealed in a damaged file.
+    fn take(
+        &mut self,
+        fs: &dyn Fs,
+        name: String,
+        path: PathBuf,
+        (content, point): (SecretBytes, SnapshotPoint),
+        text: &str,
+        findings: &mut Findings,
+    ) -> Result<()> {
+        findings.error(FindingKind::SnapshotDamaged, at(&path, None, None), text, None);
+        let size = fs.open_read(&path).and_then(|file| file.len());
+        self.files.push(SnapshotFacts {
+            name,
+            size: size.map_err(|e| Error::io("stat", &path, e))?,
+            term: Some(point.term),
+            index: Some(point.index),
+            algorithm: None,
+            used: true,
+        });
+        self.whole.push(point.clone());
+        self.loaded = Some(Loaded { point, path, content });
+        Ok(())
+    }
+
     /// The greatest index that any snapshot's name or content speaks of.
     pub(crate) fn reach(&self) -> u64 {
         let names =
@@ -85,7 +114,8 @@ impl SnapshotScan {
     }
 }
 
-/// Reads the snapshots in `dir`, and opens the newest that can be opened.
+/// Reads the snapshots in `dir`, and opens the newest that can be opened. With `set_aside` those
+/// that Swarm set aside as damaged are looked at too, if what is sealed in them is whole.
 ///
 /// # Errors
 ///
@@ -94,21 +124,37 @@ pub(crate) fn scan(
     fs: &dyn Fs,
     dir: &Path,
     keys: Option<Keys<'_>>,
+    set_aside: bool,
     findings: &mut Findings,
 ) -> Result<SnapshotScan> {
     let mut scan = SnapshotScan::default();
     let mut names = Vec::new();
     for file in fs.list(dir).map_err(|e| Error::io("list", dir, e))? {
-        match file.to_str().filter(|name| name.ends_with(".snap")) {
+        let wanted = |name: &&str| {
+            name.ends_with(".snap") || set_aside && name.ends_with(&format!(".snap{BROKEN}"))
+        };
+        match file.to_str().filter(wanted) {
             Some(name) => names.push(name.to_owned()),
             None => scan.others.push(dir.join(&file)),
         }
     }
-    // The order of Swarm: by name, which is by term and index.
-    names.sort_unstable_by(|a, b| b.cmp(a));
+    // The order of Swarm: by name, which is by term and index; first what it would use.
+    names.sort_unstable_by(|a, b| (stem(b), a.len()).cmp(&(stem(a), b.len())));
     let mut passed_over = None;
     for name in names {
         let path = dir.join(&name);
+        if name.ends_with(BROKEN) {
+            let keys = keys.filter(|_| scan.loaded.is_none());
+            match keys.map(|keys| rescue(fs, &path, stem(&name), keys)).transpose()?.flatten() {
+                Some((content, point)) => {
+                    let text = "Swarm set the snapshot's file aside as damaged, but what is sealed \
+                                in it is whole and used";
+                    scan.take(fs, name, path, (content, point), text, findings)?;
+                }
+                None => scan.others.push(path),
+            }
+            continue;
+        }
         let mut facts =
             SnapshotFacts { name, size: 0, term: None, index: None, algorithm: None, used: false };
         match read(fs, &path, &mut facts) {
@@ -116,7 +162,7 @@ pub(crate) fn scan(
                 check_name(&facts.name, &point, &path, findings);
                 (facts.term, facts.index) = (Some(point.term), Some(point.index));
                 if let Some(keys) = keys.filter(|_| scan.loaded.is_none()) {
-                    match open(&file, keys) {
+                    match open(file, keys) {
                         Ok(content) => {
                             facts.used = true;
                             scan.loaded =
@@ -138,12 +184,7 @@ pub(crate) fn scan(
                         "the snapshot's file is damaged ({what}), but what is sealed in it is whole \
                          and used; Swarm would set it aside"
                     );
-                    findings.error(FindingKind::SnapshotDamaged, at(&path, None, None), text, None);
-                    (facts.term, facts.index) = (Some(point.term), Some(point.index));
-                    facts.used = true;
-                    scan.whole.push(point.clone());
-                    scan.loaded = Some(Loaded { point, path, content });
-                    scan.files.push(facts);
+                    scan.take(fs, facts.name, path, (content, point), &text, findings)?;
                     continue;
                 }
                 let text = format!("the snapshot is damaged: {what}");
@@ -177,12 +218,17 @@ pub(crate) fn scan(
 ///
 /// What the system says.
 pub(crate) fn digest(fs: &dyn Fs, path: &Path) -> Result<[u8; 16]> {
-    let file = SecretBytes::from_vec(fs::read(fs, path, MAX_SNAPSHOT)?);
-    Ok(Sha256::digest(file.expose()).first_chunk().copied().unwrap_or_default())
-}
-
-fn name_of(name: &str) -> Option<(u64, u64)> {
-    pair(name.strip_suffix(".snap")?)
+    let file = fs.open_read(path).map_err(|e| Error::io("open", path, e))?;
+    let mut file = BlockFile::new(&*file, path)?;
+    let (mut hash, mut block, mut at) = (Sha256::new(), vec![0; BLOCK], 0);
+    while at < file.len() {
+        let len = usize::try_from(file.len() - at).map_or(BLOCK, |rest| rest.min(BLOCK));
+        block.resize(len, 0);
+        file.read(at, &mut block)?;
+        hash.update(&block);
+        at = at.saturating_add(u64::try_from(len).unwrap_or(u64::MAX));
+    }
+    Ok(hash.finalize().first_chunk().copied().unwrap_or_default())
 }
 
 fn read(
@@ -202,37 +248,6 @@ fn read(
         return Err(Error::damaged("an impossible index"));
     }
     Ok((file, point))
-}
-
-/// The raft snapshot in a file whose CRC is right.
-fn checked(file: &[u8]) -> Result<&[u8]> {
-    let (mut crc, mut data) = (0, None);
-    for field in Fields::of(file) {
-        match field? {
-            (1, value) => crc = value.uint()?,
-            (2, value) => data = Some(value.bytes()?),
-            _ => {}
-        }
-    }
-    let data = data.filter(|data| !data.is_empty());
-    let data = data.ok_or(Error::damaged("there is nothing in it"))?;
-    if u64::from(crc32c::crc32c(data)) != crc {
-        return Err(Error::damaged("its CRC is wrong"));
-    }
-    Ok(data)
-}
-
-/// The sealed record and the metadata of a raft snapshot.
-fn parts(snapshot: &[u8]) -> Result<(&[u8], &[u8])> {
-    let (mut sealed, mut metadata) = (&[][..], &[][..]);
-    for field in Fields::of(snapshot) {
-        match field? {
-            (1, value) => sealed = value.bytes()?,
-            (2, value) => metadata = value.bytes()?,
-            _ => {}
-        }
-    }
-    Ok((sealed, metadata))
 }
 
 /// What is sealed in a file whose CRC or frame is damaged, if it opens: then it is as it was written.
@@ -288,15 +303,16 @@ pub(crate) fn open_file(
         used: false,
     };
     match read(fs, path, &mut facts) {
-        Ok((file, point)) => Ok(open(&file, keys).ok().map(|content| (content, point))),
+        Ok((file, point)) => Ok(open(file, keys).ok().map(|content| (content, point))),
         Err(Error::Damaged { .. }) => Ok(None),
         Err(error) => Err(error),
     }
 }
 
-fn open(file: &SecretBytes, keys: Keys<'_>) -> Result<SecretBytes, Unopened> {
-    let sealed = checked(file.expose()).and_then(parts).map_err(|_| Unopened::NotARecord)?.0;
-    keys.open(sealed).map(|(content, _)| content)
+/// What is sealed in a file whose CRC was right; it is opened where it stands.
+fn open(file: SecretBytes, keys: Keys<'_>) -> Result<SecretBytes, Unopened> {
+    let sealed = sealed_at(file.expose()).map_err(|_| Unopened::NotARecord)?;
+    keys.open_in_place(file, &sealed)
 }
 
 fn unopened(reason: Unopened, path: &Path, index: u64, findings: &mut Findings) {
@@ -318,58 +334,5 @@ fn check_name(name: &str, point: &SnapshotPoint, path: &Path, findings: &mut Fin
         let text = format!("its content is of term {} and index {}", point.term, point.index);
         let place = Place { index: Some(point.index), ..at(path, None, None) };
         findings.warn(FindingKind::SnapshotName, place, text);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-
-    /// Sealed record `s`, metadata of term 3 and index 7.
-    fn file() -> Vec<u8> {
-        let data = [0x0a, 1, b's', 0x12, 6, 0x0a, 0, 0x10, 7, 0x18, 3];
-        let mut file = vec![0x08];
-        let mut crc = crc32c::crc32c(&data);
-        while crc >= 0x80 {
-            file.push(u8::try_from(crc & 0x7f).unwrap() | 0x80);
-            crc >>= 7;
-        }
-        file.push(u8::try_from(crc).unwrap());
-        file.extend([0x12, u8::try_from(data.len()).unwrap()]);
-        file.extend(data);
-        file
-    }
-
-    #[test]
-    fn a_snapshot_file_is_taken_apart() {
-        let file = file();
-        let (sealed, metadata) = parts(checked(&file).unwrap()).unwrap();
-        assert_eq!(sealed, b"s");
-        let point = SnapshotPoint::parse_metadata(metadata).unwrap();
-        assert_eq!((point.term, point.index), (3, 7));
-        assert_eq!(name_of("0000000000000003-0000000000000007.snap"), Some((3, 7)));
-        assert_eq!(name_of("0000000000000003-0000000000000007.snap.broken"), None);
-    }
-
-    #[test]
-    fn an_altered_byte_is_damage() {
-        for at in 0..file().len() {
-            for bit in 0..8 {
-                let mut file = file();
-                file[at] ^= 1 << bit;
-                assert!(matches!(checked(&file), Err(Error::Damaged { .. })), "{at} {bit}");
-            }
-        }
-        assert!(checked(b"").is_err());
-    }
-
-    proptest! {
-        #[test]
-        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..64)) {
-            let _ = parts(&bytes);
-            prop_assert!(checked(&bytes).is_err());
-        }
     }
 }

@@ -13,6 +13,7 @@ use crate::swarm::log::{
     self, EntryFacts, EntryKind, EntryRecord, HardState, Keys, LogScan, RaftMember, Seen,
     SegmentFacts, Visit,
 };
+use crate::swarm::record::Cipher;
 use crate::swarm::replay::{Objects, Replay};
 use crate::swarm::snapshot::{self, Loaded, SnapshotFacts, SnapshotScan};
 
@@ -69,6 +70,13 @@ pub struct RaftFacts {
     pub snapshots: Vec<SnapshotFacts>,
     /// How many entries there are, and how they are sealed.
     pub entries: EntryFacts,
+}
+
+impl RaftFacts {
+    /// What the node seals with, as far as log and snapshots tell.
+    pub(crate) fn cipher(&self) -> Cipher {
+        cipher(&self.entries, &self.snapshots)
+    }
 }
 
 impl State {
@@ -152,6 +160,11 @@ pub(crate) struct Gathered {
 }
 
 impl Gathered {
+    /// What the node seals with, as far as log and snapshots tell.
+    pub(crate) fn cipher(&self) -> Cipher {
+        cipher(&self.entries, &self.snapshots.files)
+    }
+
     pub(crate) fn into_facts(self) -> RaftFacts {
         let Self { log, snapshots, commit, entries, .. } = self;
         let beyond = log.entries.iter().filter(|entry| entry.live && entry.index > commit);
@@ -164,6 +177,16 @@ impl Gathered {
             snapshots: snapshots.files,
             entries,
         }
+    }
+}
+
+/// A node that ever sealed with fernet may be in FIPS mode, and then reads nothing else.
+fn cipher(entries: &EntryFacts, snapshots: &[SnapshotFacts]) -> Cipher {
+    let fernet = snapshots.iter().any(|file| file.used && file.algorithm == Some("fernet"));
+    if fernet || entries.by_algorithm.contains_key("fernet") {
+        Cipher::Fernet
+    } else {
+        Cipher::SecretBox
     }
 }
 
@@ -190,7 +213,8 @@ pub(crate) fn gather_watched(
     let keys =
         keys.map(|keys| Keys { pending: keys.pending.as_ref(), current: keys.current.as_ref() });
     folder.look_around(fs, findings)?;
-    let snapshots = optional(snapshot::scan(fs, &folder.snapshots(), keys, findings))?;
+    let snapshots =
+        optional(snapshot::scan(fs, &folder.snapshots(), keys, folder.set_aside, findings))?;
     let mut snapshots = snapshots.unwrap_or_default();
     report_others(&snapshots.others, findings);
     let base = snapshots.base(keys.is_some());

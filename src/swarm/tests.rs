@@ -99,6 +99,7 @@ fn key_files_are_written_as_dockerd_writes_them() {
             assert_eq!(again.expose(), record.expose(), "{name}");
         }
         let contents = key_file::Contents {
+            cipher: one.file.cipher(),
             tls_key: &one.keys.tls_key,
             kek_version: one.file.kek_version().unwrap(),
             current: one.keys.current.as_ref(),
@@ -184,7 +185,7 @@ fn snapshots_are_written_as_dockerd_writes_them() {
         let mut findings = Findings::default();
         let dir = one.folder.snapshots();
         let Ok(mut scan) =
-            snapshot::scan(&RealFs::default(), &dir, Some(one.keys()), &mut findings)
+            snapshot::scan(&RealFs::default(), &dir, Some(one.keys()), false, &mut findings)
         else {
             return;
         };
@@ -204,14 +205,21 @@ fn snapshots_are_written_as_dockerd_writes_them() {
         let disk = SimFs::new();
         disk.create_dir_all("/snap".as_ref()).unwrap();
         let key = one.keys.current.as_ref().unwrap();
-        let path =
-            snapshot::Draft::write(&disk, "/snap".as_ref(), &loaded.point, members, key, content)
-                .unwrap()
-                .publish(&disk)
-                .unwrap();
+        let path = snapshot::Draft::write(
+            &disk,
+            "/snap".as_ref(),
+            &loaded.point,
+            members,
+            record::Sealer { cipher: record::Cipher::SecretBox, key },
+            content,
+        )
+        .unwrap()
+        .publish(&disk)
+        .unwrap();
         assert_eq!(path.file_name(), loaded.path.file_name());
         let mut findings = Findings::default();
-        let again = snapshot::scan(&disk, "/snap".as_ref(), Some(one.keys()), &mut findings);
+        let dir = "/snap".as_ref();
+        let again = snapshot::scan(&disk, dir, Some(one.keys()), false, &mut findings);
         let again = again.unwrap().loaded.unwrap();
         assert_eq!(again.point, loaded.point);
         assert!(again.content.expose() == loaded.content.expose());
@@ -284,6 +292,7 @@ fn an_old_key_file_becomes_pkcs8() {
             current: old.current.as_ref(),
             pending: None,
             needs_rotation: false,
+            cipher: record::Cipher::SecretBox,
         };
         let new = KeyFile::parse(contents.encode(Some(&key)).unwrap().expose()).unwrap();
         assert_eq!((new.form(), new.kek_version()), (KeyForm::EncryptedPkcs8, Some(7)));

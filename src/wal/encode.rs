@@ -43,8 +43,7 @@ impl Message {
                 self.raw(&value.to_le_bytes());
             }
             Value::Bytes(value) => {
-                self.varint(field << 3 | 2);
-                self.varint(wide(value.len()));
+                self.value_head(field, value.len());
                 self.raw(value);
             }
             Value::Fixed32(value) => {
@@ -56,8 +55,20 @@ impl Message {
 
     /// The start of a field of `len` bytes, which the next calls write.
     pub(crate) fn head(&mut self, field: u32, len: usize) {
-        self.varint(u64::from(field) << 3 | 2);
+        self.value_head(field.into(), len);
+    }
+
+    /// As [`Message::head`], of a field as it was read.
+    pub(crate) fn value_head(&mut self, field: u64, len: usize) {
+        self.varint(field << 3 | 2);
         self.varint(wide(len));
+    }
+
+    /// As many bytes of one value.
+    pub(crate) fn fill(&mut self, byte: u8, len: usize) {
+        let start = self.0.len();
+        self.0.resize(start + len);
+        self.0.expose_mut().get_mut(start..).unwrap_or_default().fill(byte);
     }
 
     /// Bytes as they are.
@@ -95,6 +106,17 @@ impl Message {
 /// How many bytes a field of `len` bytes takes, tag and length included.
 pub(crate) fn field_len(field: u32, len: usize) -> usize {
     varint_len(u64::from(field) << 3 | 2) + varint_len(wide(len)) + len
+}
+
+/// How many bytes a field takes as it was read, but with `len` bytes where it has bytes.
+pub(crate) fn value_len(field: u64, value: Value<'_>, len: usize) -> usize {
+    varint_len(field << 3)
+        + match value {
+            Value::Varint(value) => varint_len(value),
+            Value::Fixed64(_) => 8,
+            Value::Bytes(_) => varint_len(wide(len)) + len,
+            Value::Fixed32(_) => 4,
+        }
 }
 
 /// How many bytes an integer takes.

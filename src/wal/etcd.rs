@@ -5,10 +5,11 @@ mod writer;
 use core::fmt;
 use std::path::{Path, PathBuf};
 
-use super::append::Frames;
 use super::block::wide;
 use super::frame::Kind;
+use super::frames::Frames;
 use super::name::SegmentName;
+use super::segment::{SegmentReader, Step, Tail};
 use crate::error::{Error, Result};
 use crate::fs::{self, File, Fs, Lock};
 
@@ -105,6 +106,29 @@ impl<'a> Draft<'a> {
     pub(crate) fn sync(&mut self) -> Result<()> {
         self.out.flush()?;
         self.out.file.sync().map_err(|e| Error::io("sync", &self.temp, e))
+    }
+
+    /// Reads it again as it is on the disk: every frame, and that the chain ends where it should.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Damaged`] if it does not, and what the system says.
+    pub(crate) fn read_back(&self) -> Result<()> {
+        let file = self.fs.open_read(&self.temp).map_err(|e| Error::io("open", &self.temp, e))?;
+        let mut reader = SegmentReader::new(&*file, &self.temp, true, None)?;
+        let mut sound = true;
+        while let Some(step) = reader.next()? {
+            sound &= match step {
+                Step::Record(record) => record.check.is_sound(),
+                Step::End { tail, .. } => tail == Tail::Clean,
+                Step::Damage { .. } | Step::ChainBroken { .. } => false,
+            };
+        }
+        if sound && reader.chain() == Some(self.chain()) {
+            return Ok(());
+        }
+        let what = "a segment that was just written and cannot be read again";
+        Err(Error::damaged(what).in_file(&self.temp))
     }
 
     /// Gives the segment its name, once [`Draft::sync`] returned, and makes that durable.

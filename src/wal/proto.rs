@@ -1,5 +1,8 @@
 //! The protobuf wire format, as far as segments and Swarm's messages need it: reading, without copying.
 
+#[cfg(feature = "swarm")]
+use core::ops::Range;
+
 use crate::error::{Error, Result};
 
 /// One field's value.
@@ -97,6 +100,14 @@ impl<'a> Fields<'a> {
         };
         Ok((number, value))
     }
+}
+
+/// Where `part`, a field's value, stands in the message that it was read from.
+#[cfg(feature = "swarm")]
+pub(crate) fn place_of(part: &[u8], message: &[u8]) -> Option<Range<usize>> {
+    let start = part.as_ptr().addr().checked_sub(message.as_ptr().addr())?;
+    let end = start.checked_add(part.len()).filter(|end| *end <= message.len())?;
+    Some(start..end)
 }
 
 impl<'a> Iterator for Fields<'a> {

@@ -1,7 +1,7 @@
 use std::fs;
 
 use nodeseal::keyring::Inspection;
-use nodeseal::swarm::{self, KeyFile, export, import};
+use nodeseal::swarm::{self, KeyFile, export, import, plan_export, plan_import};
 use nodeseal::{Error, UnlockKey};
 
 use crate::{Capture, beside, captures, content, read, segment, snapshot_of};
@@ -14,7 +14,10 @@ fn every_capture_goes_into_the_native_store_and_back() {
         let key = capture.key();
         let before = snapshot_of(&capture.dir());
         let original = read(&capture.dir(), &capture);
+        let planned = plan_export(capture.dir(), &native, key.as_ref()).unwrap();
+        assert!(!native.exists());
         let out = export(capture.dir(), &native, key.as_ref()).unwrap();
+        assert_eq!(planned, out, "{name}");
         assert_eq!(out.objects, original.objects.counts(), "{name}");
         assert_eq!(Some(out.last_index), original.raft.last_index, "{name}");
         assert_eq!(out.locked, key.is_some(), "{name}");
@@ -24,7 +27,12 @@ fn every_capture_goes_into_the_native_store_and_back() {
         assert_eq!(facts.identity.node(), original.raft.member.as_ref().unwrap().node_id);
         assert!(original.objects.clusters.contains_key(facts.identity.cluster()));
 
+        let stored = snapshot_of(&native);
+        let planned = plan_import(&native, &back, key.as_ref()).unwrap();
+        assert!(!back.exists());
+        assert_eq!(snapshot_of(&native), stored, "{name}: only looked at");
         let into = import(&native, &back, key.as_ref()).unwrap();
+        assert_eq!(planned, into, "{name}");
         assert_eq!((&into.objects, into.last_index), (&out.objects, out.last_index), "{name}");
         let again = read(&back, &capture);
         assert!(again.is_complete(), "{name}: {:?}", again.findings);

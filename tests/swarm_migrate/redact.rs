@@ -4,7 +4,7 @@ use std::path::Path;
 
 use nodeseal::hazmat;
 use nodeseal::secret::SecretKey;
-use nodeseal::swarm::{self, KeyFile, redact};
+use nodeseal::swarm::{self, KeyFile, plan_redact, redact};
 
 use crate::segment::{self, ENTRY, varint};
 use crate::{Capture, beside, captures, read, snapshot_of};
@@ -138,8 +138,10 @@ fn no_payload_and_no_key_is_in_a_redacted_copy_and_all_else_is() {
         let to = beside(&capture, "redacted");
         let original = read(&capture.dir(), &capture);
         let before = snapshot_of(&capture.dir());
+        let planned = plan_redact(capture.dir(), &to, capture.key().as_ref()).unwrap();
+        assert!(!to.exists());
         let done = redact(capture.dir(), &to, capture.key().as_ref()).unwrap();
-        assert_eq!(done.left_out, 0, "{name}");
+        assert_eq!((done.left_out, &done), (0, &planned), "{name}");
         assert_eq!(snapshot_of(&capture.dir()), before, "{name} is as it was");
 
         // Everything else, by our own reader, without any key.

@@ -31,6 +31,9 @@ pub(crate) enum Command {
     /// Services, whose tasks are granted secrets.
     #[command(subcommand)]
     Service(cluster::Service),
+    /// Nodes, whose labels policies ask for.
+    #[command(subcommand)]
+    Node(cluster::Node),
     /// Tasks of services.
     #[command(subcommand)]
     Task(cluster::Task),
@@ -131,6 +134,9 @@ pub(crate) enum Swarm {
         /// The copy, which must not exist or be an empty folder.
         #[arg(long, value_name = "NEW")]
         to: PathBuf,
+        /// Only says what would be copied.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Makes a native keyring and store of a manager's folder, locked with the same unlock key.
     Export {
@@ -150,6 +156,9 @@ pub(crate) enum Swarm {
         from: PathBuf,
         #[command(flatten)]
         state: State,
+        /// Only says what would be imported.
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Another unlock key, with a new DEK.
     ///
@@ -206,6 +215,9 @@ pub(crate) struct State {
     /// The file that holds the unlock key (SWMKEY-1-…), `-` for standard input.
     #[arg(long, value_name = "FILE|-")]
     pub(crate) unlock_key_file: Option<PathBuf>,
+    /// Shows progress although standard error is no terminal.
+    #[arg(long)]
+    pub(crate) progress: bool,
 }
 
 /// What every command that changes a folder takes.

@@ -1,9 +1,11 @@
 //! Secrets, services and tasks of an embedded single-node store.
 
 pub(crate) mod args;
+mod attempts;
 mod audit;
 #[cfg(target_os = "linux")]
 mod deliver;
+mod node;
 mod secret;
 mod service;
 mod session;
@@ -18,7 +20,7 @@ use nodeseal::secret::SecretBytes;
 
 use crate::fail::{Failure, Result};
 use crate::stdio;
-use args::{Audit, Deliver, Init, Secret, Service, Task};
+use args::{Audit, Deliver, Init, Node, Secret, Service, Task};
 use session::Session;
 
 pub(crate) fn init(init: &Init) -> Result<ExitCode> {
@@ -34,9 +36,14 @@ pub(crate) fn init(init: &Init) -> Result<ExitCode> {
 
 pub(crate) fn secret(command: Secret) -> Result<ExitCode> {
     match command {
-        Secret::Create { name, file, labels, data } => {
+        Secret::Create { name, file, labels, policy, data } => {
             let payload = payload(&file, &data)?;
-            in_session(&data, |session| secret::create(session, &name, &labels, &payload))
+            in_session(&data, |session| secret::create(session, &name, &labels, &policy, &payload))
+        }
+        Secret::Update { secret, labels, policy, any_service, any_node, data } => {
+            in_session(&data, |session| {
+                secret::update(session, &secret, &labels, &policy, any_service, any_node)
+            })
         }
         Secret::Ls { quiet, format, filters, data } => {
             in_session(&data, |session| secret::list(session, quiet, format, &filters))
@@ -59,15 +66,35 @@ pub(crate) fn service(command: Service) -> Result<ExitCode> {
         Service::Create { name, secrets, labels, data } => {
             in_session(&data, |session| service::create(session, name, &labels, &secrets))
         }
-        Service::Update { service, add, remove, rollback, data } => in_session(&data, |session| {
-            if rollback {
-                service::roll_back(session, &service)
-            } else {
-                service::update(session, &service, &remove, &add)
-            }
-        }),
+        Service::Update { service, labels, secret_add, secret_remove, rollback, data } => {
+            in_session(&data, |session| {
+                if rollback {
+                    service::roll_back(session, &service)
+                } else {
+                    service::update(session, &service, &labels, &secret_remove, &secret_add)
+                }
+            })
+        }
         Service::Rm { services, data } => {
             in_session(&data, |session| each(&services, |word| service::remove(session, word)))
+        }
+    }
+}
+
+pub(crate) fn node(command: Node) -> Result<ExitCode> {
+    match command {
+        Node::Add { node, labels, data } => {
+            in_session(&data, |session| node::add(session, &node, &labels))
+        }
+        Node::Ls { quiet, data } => in_session(&data, |session| node::list(session, quiet)),
+        Node::Inspect { nodes, data } => {
+            in_session(&data, |session| node::inspect(session, &nodes))
+        }
+        Node::Update { node, labels, data } => {
+            in_session(&data, |session| node::update(session, &node, &labels))
+        }
+        Node::Rm { nodes, data } => {
+            in_session(&data, |session| each(&nodes, |word| node::remove(session, word)))
         }
     }
 }

@@ -24,6 +24,7 @@ fn main() -> ExitCode {
         Command::Init(command) => cluster::init(&command),
         Command::Secret(command) => cluster::secret(command),
         Command::Service(command) => cluster::service(command),
+        Command::Node(command) => cluster::node(command),
         Command::Task(command) => cluster::task(command),
         Command::Deliver(command) => cluster::deliver(&command),
         Command::Audit(command) => cluster::audit(&command),

@@ -3,6 +3,7 @@ mod change;
 mod copy;
 mod doctor;
 mod inspect;
+mod progress;
 
 use core::fmt::Write as _;
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 use change::What;
 use nodeseal::swarm::{self, Secret, Timestamp};
 use nodeseal::{Rekey, UnlockKey};
+use progress::Work;
 use serde::Serialize;
 use sha2::{Digest, Sha256};
 
@@ -29,9 +31,9 @@ pub(crate) fn run(command: Swarm) -> Result<ExitCode> {
         Swarm::Attest { state, attestation } => attest::attest(&state, &attestation),
         Swarm::Verify { state, attestation, json } => attest::verify(&state, &attestation, json),
         Swarm::Salvage { state, to, dry_run } => copy::salvage(&state, &to, dry_run),
-        Swarm::Redact { state, to } => copy::redact(&state, &to),
+        Swarm::Redact { state, to, dry_run } => copy::redact(&state, &to, dry_run),
         Swarm::Export { state, to, dry_run } => copy::export(&state, &to, dry_run),
-        Swarm::Import { from, state } => copy::import(&from, &state),
+        Swarm::Import { from, state, dry_run } => copy::import(&from, &state, dry_run),
         Swarm::RotateUnlockKey { of, new, keep_dek } => {
             let rekey = if keep_dek { Rekey::KeepDek } else { Rekey::NewDek };
             change::run(&of, What::RotateUnlockKey(rekey), Some(&new))
@@ -50,7 +52,8 @@ fn unlock_key(state: &State) -> Result<Option<UnlockKey>> {
 
 fn read(state: &State) -> Result<swarm::State> {
     let key = unlock_key(state)?;
-    Ok(swarm::State::read(&state.state_dir, key.as_ref())?)
+    let work = Work::new(state);
+    Ok(swarm::State::read_in(&**work.fs(), &state.state_dir, key.as_ref())?)
 }
 
 /// Tells what is lost; the exit code that follows.

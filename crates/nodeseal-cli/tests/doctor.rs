@@ -107,21 +107,34 @@ fn a_copy_is_redacted_and_a_folder_goes_there_and_back() {
     let capture = Capture::unpack("2-snapshots");
     let beside = |name: &str| capture.dir().parent().unwrap().join(name);
     let (redacted, native, back) = (beside("redacted"), beside("native"), beside("back"));
-    let done = swarm(&capture, &["redact", "--to", redacted.to_str().unwrap()]);
+    let redact = ["redact", "--to", redacted.to_str().unwrap()];
+    let shown = swarm(&capture, &[&redact[..], &["--dry-run"]].concat());
+    assert!(code(&shown) == 0 && !redacted.exists(), "{}", text(&shown.stderr));
+    let done = swarm(&capture, &redact);
     assert_eq!(code(&done), 0, "{}", text(&done.stderr));
+    assert!(done.stderr.is_empty(), "no progress where nobody looks");
+    let (would, did) = (text(&shown.stdout), text(&done.stdout));
+    assert_eq!(would.replace("would have ", ""), did);
+    assert_eq!(code(&swarm(&capture, &[&redact[..], &["--dry-run"]].concat())), 1, "it exists");
     assert_eq!(State::read(&redacted, None).unwrap().objects.secrets.len(), 58);
 
     let native = native.to_str().unwrap();
     let shown = swarm(&capture, &["export", "--to", native, "--dry-run"]);
     assert!(code(&shown) == 0 && !beside("native").exists());
-    let done = swarm(&capture, &["export", "--to", native]);
+    let done = swarm(&capture, &["export", "--to", native, "--progress"]);
     assert_eq!(code(&done), 0, "{}", text(&done.stderr));
+    assert!(text(&done.stderr).contains("writing the native keyring"));
+    assert_eq!(text(&shown.stdout).replace("would export", "exported"), text(&done.stdout));
     let back_to = ["swarm", "import", "--from", native, "--state-dir", back.to_str().unwrap()];
     let locked = run(&back_to, b"");
     assert_eq!(code(&locked), 3, "{}", text(&locked.stderr));
     let args = [&back_to[..], &["--unlock-key-file", "-"]].concat();
-    let done = run(&args, key_text(&capture).as_bytes());
+    let key = key_text(&capture);
+    let shown = run(&[&args[..], &["--dry-run"]].concat(), key.as_bytes());
+    assert!(code(&shown) == 0 && !back.exists(), "{}", text(&shown.stderr));
+    let done = run(&args, key.as_bytes());
     assert_eq!(code(&done), 0, "{}", text(&done.stderr));
+    assert_eq!(text(&shown.stdout).replace("would import", "imported"), text(&done.stdout));
     let state = State::read(&back, capture.key().as_ref()).unwrap();
     assert!(state.is_complete() && state.objects.secrets.len() == 58);
 }

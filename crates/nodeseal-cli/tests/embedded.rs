@@ -9,6 +9,8 @@ use std::fs;
 use std::path::Path;
 use std::process::Output;
 
+use nodeseal::audit::{Action, Event};
+use nodeseal::grant::Time;
 use serde_json::Value;
 use support::run;
 
@@ -244,6 +246,106 @@ fn references_are_read_as_docker_reads_them() {
     );
 }
 
+/// An operator's policy over what developers ask for: at grant, at the task, and whenever it changes.
+#[test]
+fn selectors_keep_a_secret_from_services_and_nodes_without_their_labels() {
+    let data = Data::new();
+    let create = ["secret", "create", "card_key", "-", "--service-selector", "team=pay"];
+    data.ok_with(
+        &[&create[..], &["--node-selector", "zone=pci", "-l", "env=prod"]].concat(),
+        PAYLOAD,
+    );
+    let shown: Value = serde_json::from_str(&data.ok(&["secret", "inspect", "card_key"])).unwrap();
+    assert_eq!(shown[0]["Selector"]["services"]["team"], "pay");
+    assert_eq!(shown[0]["Selector"]["nodes"]["zone"], "pci");
+    for bad in ["=x", ""] {
+        let words = ["secret", "create", "x", "-", "--node-selector", bad];
+        let (code, said) = data.fails(&words, PAYLOAD);
+        assert!(code == 1 && said.contains("expected KEY[=VALUE]"), "{said}");
+    }
+    let twice = ["secret", "create", "x", "-", "--node-selector", "a=1", "--node-selector", "a=2"];
+    assert!(data.fails(&twice, PAYLOAD).1.contains("asks for label a twice"));
+
+    let refused = |words: &[&str], whom: &str| {
+        let (code, said) = data.fails(words, "");
+        let expected = format!("the policy of secret 'card_key' does not allow {whom}");
+        assert!(code == 1 && said.contains(&expected), "{words:?}: {said}");
+    };
+    refused(&["service", "create", "web", "--secret", "card_key"], "service web");
+    refused(&["service", "create", "web", "--secret", "card_key", "-l", "team=ads"], "service web");
+    data.ok(&["service", "create", "web", "--secret", "card_key", "-l", "team=pay"]);
+    refused(&["task", "run", "web", "--node", "w1"], "node w1");
+    assert_eq!(data.ok(&["node", "add", "w2", "-l", "zone=dmz"]), "w2");
+    refused(&["task", "run", "web", "--node", "w2"], "node w2");
+    assert_eq!(data.ok(&["node", "update", "w2", "--label-add", "zone=pci"]), "w2");
+    let task = data.ok(&["task", "run", "web", "--node", "w2"]);
+
+    // What the labels or the policy no more allow is gone from the node, and comes back with them.
+    let last = || {
+        let text = fs::read_to_string(data.audit_file()).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let mut moves = lines.filter(|line| line["task"] == task.as_str());
+        moves.next_back().unwrap()["action"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(last(), "assign");
+    data.ok(&["node", "update", "w2", "--label-rm", "zone"]);
+    assert_eq!(last(), "release");
+    assert_eq!(data.ok(&["secret", "update", "card_key", "--any-node"]), "card_key");
+    assert_eq!(last(), "assign");
+    data.ok(&["secret", "update", "card_key", "--service-selector", "team=ads"]);
+    assert_eq!(last(), "release");
+    refused(&["service", "update", "web", "--secret-rm", "nothing"], "service web");
+    data.ok(&["service", "update", "web", "--label-add", "team=ads"]);
+    assert_eq!(last(), "assign");
+    data.ok(&["secret", "update", "card_key", "--any-service", "--label-rm", "env"]);
+    data.ok(&["service", "update", "web", "--label-rm", "team"]);
+    assert_eq!(last(), "assign");
+    let shown: Value = serde_json::from_str(&data.ok(&["secret", "inspect", "card_key"])).unwrap();
+    assert!(shown[0].get("Selector").is_none() && shown[0]["Spec"]["Labels"]["env"].is_null());
+}
+
+#[test]
+fn nodes_are_listed_inspected_labelled_and_removed() {
+    let data = Data::new();
+    assert_eq!(data.ok(&["node", "ls"]), "ID        TASKS     LABELS");
+    data.ok(&["node", "add", "w10", "-l", "zone=pci", "-l", "ssd"]);
+    data.ok(&["service", "create", "web"]);
+    data.ok(&["task", "run", "web", "--node", "w1"]);
+    let list = data.ok(&["node", "ls"]);
+    let lines =
+        ["ID        TASKS     LABELS", "w1        1         ", "w10       0         ssd=,zone=pci"];
+    assert_eq!(list, lines.join("\n"));
+    assert_eq!(data.ok(&["node", "ls", "-q"]), "w1\nw10");
+    let output = data.run(&["node", "inspect", "nope", "w10"], "");
+    assert!(output.status.code() == Some(1) && err(&output).contains("node nope not found"));
+    let shown: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!((&shown[0]["ID"], &shown[0]["Tasks"]), (&"w10".into(), &0.into()));
+    assert_eq!(shown[0]["Spec"]["Labels"]["zone"], "pci");
+    let before = shown[0]["Version"]["Index"].as_u64().unwrap();
+
+    data.ok(&["node", "update", "w10", "--label-add", "zone=dmz", "--label-rm", "ssd"]);
+    let shown: Value = serde_json::from_str(&data.ok(&["node", "inspect", "w10"])).unwrap();
+    assert_eq!(shown[0]["Spec"]["Labels"], serde_json::json!({"zone": "dmz"}));
+    assert!(shown[0]["Version"]["Index"].as_u64().unwrap() > before);
+    for (words, why) in [
+        (
+            &["node", "update", "w10", "--label-rm", "ssd"][..],
+            "key ssd doesn't exist in node's labels",
+        ),
+        (&["node", "update", "w9", "--label-add", "a"], "node w9 not found"),
+        (&["node", "update", "w10", "--label-add", "=a"], "a label has no key"),
+        (&["node", "add", "w10"], "node w10 already exists"),
+        (&["node", "add", "-l", "a", "w/9"], "node id"),
+    ] {
+        let (code, said) = data.fails(words, "");
+        assert!(code == 1 && said.contains(why), "{words:?}: {said}");
+    }
+    let output = data.run(&["node", "rm", "w1", "w10", "w9"], "");
+    assert_eq!((output.status.code(), &*out(&output)), (Some(1), "w10\n"));
+    assert!(err(&output).contains("node 'w1' is in use by"), "{}", err(&output));
+    assert!(err(&output).contains("node w9 not found"));
+}
+
 #[test]
 fn keys_are_told_apart_from_damage_and_nothing_opens_without_one() {
     let mut data = Data::locked();
@@ -310,6 +412,62 @@ fn the_audit_file_tells_what_happened_and_which_line_was_changed() {
     assert!(output.status.success(), "{}", err(&output));
     data.ok(&["audit", "verify"]);
     data.ok_with(&["secret", "create", "next", "-"], PAYLOAD);
+}
+
+/// The audit file's key is behind the lock: what failed becomes lines of it at the next unlock.
+#[test]
+fn failed_unlocks_become_lines_of_the_audit_file_at_the_next_unlock() {
+    let mut data = Data::locked();
+    let note = data.dir.path().join("data/unlock-failures");
+    let count = |data: &Data| data.ok(&["audit", "verify"]);
+    count(&data);
+    assert!(!note.exists());
+    let fails = |data: &mut Data, times: u32| {
+        let other = nodeseal::UnlockKey::generate().unwrap().to_text().to_string();
+        let key = data.key.replace(other);
+        (0..times).for_each(|_| assert_eq!(data.fails(&["secret", "ls"], "").0, 3));
+        data.key = key;
+    };
+    let failures = |data: &Data| -> Vec<Value> {
+        let text = fs::read_to_string(data.audit_file()).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        lines.filter(|line| line["action"] == "unlock.fail").collect()
+    };
+    fails(&mut data, 3);
+    assert_eq!(failures(&data).len(), 0);
+    let mode = fs::metadata(&note).unwrap().permissions();
+    assert_eq!(std::os::unix::fs::PermissionsExt::mode(&mode) & 0o777, 0o600);
+    data.ok_with(&["secret", "create", "a", "-"], PAYLOAD);
+    let found = failures(&data);
+    assert_eq!(found.len(), 3);
+    for line in found {
+        assert_eq!(line["node"], "node");
+        assert!(line["by"].as_str().unwrap().starts_with("uid "), "{line}");
+        assert!(line["detail"].as_str().unwrap().ends_with("(noted while locked)"), "{line}");
+    }
+    assert!(!note.exists(), "told once");
+    count(&data);
+    assert_eq!(failures(&data).len(), 3);
+
+    // Whoever writes into the note puts no other event into the audit file, and stops nothing.
+    fails(&mut data, 1);
+    let mut bytes = fs::read(&note).unwrap();
+    let forged = Event::new(Action::SecretRemoved, Time::from_seconds(1)).encode();
+    bytes.extend_from_slice(&u16::try_from(forged.len()).unwrap().to_le_bytes());
+    bytes.extend_from_slice(&forged);
+    write(&note, &bytes);
+    count(&data);
+    let found = failures(&data);
+    assert_eq!(found.len(), 5);
+    assert_eq!(found[4]["detail"], "what was noted of further ones is damaged");
+    assert!(!fs::read_to_string(data.audit_file()).unwrap().contains("secret.remove"));
+
+    // It does not grow without end, and says that it did not.
+    write(&note, &vec![0; 64 << 10]);
+    fails(&mut data, 2);
+    assert_eq!(fs::metadata(&note).unwrap().len(), 64 << 10);
+    count(&data);
+    assert_eq!(failures(&data).last().unwrap()["detail"], "more were not noted");
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! What a change of the state means for the nodes' assignments.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::Step;
 use crate::audit::Action;
 use crate::cluster::Cluster;
+use crate::cluster::few::Few;
 use crate::cluster::node::Touched;
 use crate::cluster::object::Task;
 use crate::grant::{Follow, Grant, NodeId, Reference, SecretId, TaskId};
@@ -65,11 +65,11 @@ impl Cluster {
         if node.held.is_some() {
             return;
         }
-        let mut held = BTreeMap::new();
+        let mut held = Few::new();
         for task in node.tasks.keys().filter_map(|task| self.tasks.get(task)) {
             let grants = self.effective(task);
             for (secret, version) in needed(grants.as_deref()) {
-                *held.entry((secret.clone(), version)).or_default() += 1;
+                *held.get_or_default(&(secret.clone(), version)) += 1;
             }
         }
         if let Some(node) = self.node_mut(id) {
@@ -113,28 +113,29 @@ impl Step<'_> {
         let Some(node) = self.state.node_mut(id) else { return };
         node.sequence = index;
         let held = node.held.get_or_insert_default();
-        for &(secret, version) in has.difference(&had) {
-            let count = held.entry((secret.clone(), version)).or_default();
+        let (come, gone) = (without(&has, &had), without(&had, &has));
+        for &(secret, version) in &come {
+            let count = held.get_or_default(&(secret.clone(), version));
             *count += 1;
             if *count == 1 {
                 node.journal.note(index, Touched::Secret(secret.clone(), version));
             }
         }
-        for &(secret, version) in had.difference(&has) {
+        for &(secret, version) in &gone {
             let key = (secret.clone(), version);
-            let left = held.get(&key).copied().unwrap_or(0).saturating_sub(1);
-            if left == 0 {
-                held.remove(&key);
-                node.journal.note(index, Touched::Secret(key.0, version));
-            } else {
-                held.insert(key, left);
+            match held.get_mut(&key) {
+                Some(count) if *count > 1 => *count -= 1,
+                _ => {
+                    held.remove(&key);
+                    node.journal.note(index, Touched::Secret(key.0, version));
+                }
             }
         }
         node.journal.note(index, Touched::Task(task.clone()));
         self.woken.insert(id.clone());
-        let come = has.difference(&had).map(|what| (Action::Assigned, what));
-        let gone = had.difference(&has).map(|what| (Action::Released, what));
-        for (action, &(secret, version)) in come.chain(gone) {
+        let come = come.into_iter().map(|what| (Action::Assigned, what));
+        let gone = gone.into_iter().map(|what| (Action::Released, what));
+        for (action, (secret, version)) in come.chain(gone) {
             let event = self.event(action);
             event.node = Some(id.clone());
             event.task = Some(task.clone());
@@ -144,8 +145,16 @@ impl Step<'_> {
     }
 }
 
-/// The versions of secrets that grants need: one that is needed twice counts once a task.
-pub(crate) fn needed(grants: Option<&[Grant]>) -> BTreeSet<(&SecretId, u64)> {
+/// The versions of secrets that grants need, in order: one that is needed twice counts once a task.
+pub(crate) fn needed(grants: Option<&[Grant]>) -> Vec<(&SecretId, u64)> {
     let grants = grants.unwrap_or_default();
-    grants.iter().map(|grant| (&grant.secret, grant.version)).collect()
+    let mut all: Vec<_> = grants.iter().map(|grant| (&grant.secret, grant.version)).collect();
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// Those of `all` that are not among `others`, which are in order.
+fn without<T: Ord + Copy>(all: &[T], others: &[T]) -> Vec<T> {
+    all.iter().filter(|one| others.binary_search(one).is_err()).copied().collect()
 }

@@ -2,7 +2,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Done, Step, check_labels};
-use crate::cluster::map::Map;
+use crate::cluster::few::Few;
 use crate::cluster::node::{Journal, KeyReport, Node};
 use crate::cluster::object::Referrer;
 use crate::cluster::outcome::{Kind, Refusal, User};
@@ -28,7 +28,7 @@ impl Step<'_> {
                 meta: self.created(),
                 keys: None,
                 sequence: self.index,
-                tasks: Map::new(),
+                tasks: Few::new(),
                 held: None,
                 journal: Journal::new(self.index),
             };
@@ -87,7 +87,7 @@ impl Step<'_> {
         let secrets: BTreeSet<SecretId> = secrets.into_iter().collect();
         for id in &secrets {
             if let Some(secret) = self.state.secret_mut(id) {
-                secret.users.referrers.insert(referrer.clone());
+                secret.users.referrers.insert(referrer.clone(), ());
             }
         }
         self.state.referrers.insert(referrer, secrets.into_iter().collect());

@@ -1,15 +1,14 @@
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Done, Step, check_labels, check_name, expect_version};
 use crate::audit::Action;
 use crate::cluster::command::SecretChange;
+use crate::cluster::few::Few;
 use crate::cluster::object::{Dates, Secret, Users, Version};
 use crate::cluster::outcome::{Kind, Refusal, User};
 use crate::cluster::payload::SealedPayload;
 use crate::cluster::policy::{Labels, Selector};
-use crate::cluster::{fold, folded};
-use crate::grant::{Follow, Reference, SecretId, TaskId};
+use crate::grant::{Folded, Follow, Reference, SecretId, TaskId};
 
 impl Step<'_> {
     #[expect(clippy::too_many_arguments, reason = "the request's fields")]
@@ -23,10 +22,10 @@ impl Step<'_> {
         selector: Selector,
         payload: SealedPayload,
     ) -> Done {
-        check_name(name)?;
+        let folded = check_name(name)?;
         check_labels(&labels)?;
         let name: Arc<str> = name.into();
-        if self.state.secret_names.contains(&*fold(&name)) {
+        if self.state.secret_names.contains(&folded) {
             return Err(Refusal::exists(Kind::Secret, name));
         }
         if self.state.secrets.contains(&id) {
@@ -34,8 +33,8 @@ impl Step<'_> {
         }
         self.sealed(&id, 1, &payload)?;
         let meta = self.created();
-        let versions = BTreeMap::from([(1, Version { created: self.at, payload })]);
-        self.state.secret_names.insert(folded(&name), id.clone());
+        let versions = Few::one(1, Version { created: self.at, payload });
+        self.state.secret_names.insert(folded, id.clone());
         let event = self.event(Action::SecretCreated);
         event.secret = Some(id.clone());
         event.version = Some(1);
@@ -72,7 +71,7 @@ impl Step<'_> {
             SecretChange::Dates(_) => {}
             SecretChange::Selector(selector) if *selector == secret.selector => {}
             SecretChange::Selector(_) => {
-                let services: Vec<_> = secret.users.services.iter().cloned().collect();
+                let services: Vec<_> = secret.users.services.keys().cloned().collect();
                 let tasks: Vec<TaskId> = services
                     .iter()
                     .filter_map(|service| self.state.services.get(service))
@@ -81,7 +80,7 @@ impl Step<'_> {
                 seen = self.look_at_all(tasks);
             }
             SecretChange::Current(number) => {
-                if !secret.versions.contains_key(number) {
+                if !secret.versions.contains(number) {
                     return Err(Refusal::not_found(Kind::Version, number));
                 }
                 action = Action::SecretRotated;
@@ -169,12 +168,14 @@ impl Step<'_> {
             let (name, by) = (secret.name.to_string(), self.users(&secret, None));
             return Err(Refusal::InUse { kind: Kind::Secret, name, by });
         }
-        self.state.secret_names.remove(&*fold(&secret.name));
+        if let Some(folded) = Folded::new(&secret.name) {
+            self.state.secret_names.remove(&folded);
+        }
         self.state.secrets.remove(id);
         let event = self.event(Action::SecretRemoved);
         event.secret = Some(id.clone());
         event.detail = Some(secret.name.to_string());
-        for (number, version) in &secret.versions {
+        for (number, version) in secret.versions.iter() {
             self.unsealed(id, *number, &version.payload);
         }
         self.drop_empty_keys();
@@ -187,7 +188,7 @@ impl Step<'_> {
             reference.secret == secret.id
                 && version.is_none_or(|number| reference.follow == Follow::Pinned(number))
         };
-        let services = secret.users.services.iter().filter_map(|id| self.state.services.get(id));
+        let services = secret.users.services.keys().filter_map(|id| self.state.services.get(id));
         let services = services.filter_map(|service| {
             let name = service.name.to_string();
             if service.spec.iter().any(wants) {
@@ -200,7 +201,7 @@ impl Step<'_> {
                 None
             }
         });
-        let referrers = secret.users.referrers.iter().filter(|_| version.is_none());
+        let referrers = secret.users.referrers.keys().filter(|_| version.is_none());
         services.chain(referrers.cloned().map(User::Referrer)).collect()
     }
 }

@@ -1,14 +1,14 @@
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{Done, Step, check_labels, check_name, expect_version};
 use crate::audit::Action;
+use crate::cluster::few::Few;
 use crate::cluster::map::Map;
 use crate::cluster::object::Service;
 use crate::cluster::outcome::{Kind, Refusal, User};
 use crate::cluster::policy::Labels;
-use crate::cluster::{fold, folded};
-use crate::grant::{Follow, Reference, SecretId, ServiceId, check_references};
+use crate::grant::{Folded, Follow, Reference, SecretId, ServiceId, check_references};
 
 impl Step<'_> {
     pub(super) fn create_service(
@@ -18,17 +18,17 @@ impl Step<'_> {
         labels: Labels,
         references: Vec<Reference>,
     ) -> Done {
-        check_name(name)?;
+        let folded = check_name(name)?;
         check_labels(&labels)?;
         self.check_grants(name, &labels, &references)?;
         let name: Arc<str> = name.into();
-        if self.state.service_names.contains(&*fold(&name)) {
+        if self.state.service_names.contains(&folded) {
             return Err(Refusal::exists(Kind::Service, name));
         }
         if self.state.services.contains(&id) {
             return Err(Refusal::exists(Kind::Service, id));
         }
-        self.state.service_names.insert(folded(&name), id.clone());
+        self.state.service_names.insert(folded, id.clone());
         let service = Service {
             id: id.clone(),
             name,
@@ -36,7 +36,7 @@ impl Step<'_> {
             meta: self.created(),
             spec: references.into(),
             previous: None,
-            generations: BTreeMap::new(),
+            generations: Few::new(),
             last_generation: 0,
             tasks: Map::new(),
         };
@@ -92,7 +92,9 @@ impl Step<'_> {
         self.tell_grants(id, &service.spec, &[]);
         let mentions = service.mentions().into_iter().cloned().collect();
         self.refer(id, &mentions, &BTreeSet::new());
-        self.state.service_names.remove(&*fold(&service.name));
+        if let Some(folded) = Folded::new(&service.name) {
+            self.state.service_names.remove(&folded);
+        }
         self.state.services.remove(id);
         Ok(())
     }
@@ -131,7 +133,7 @@ impl Step<'_> {
         }
         for come in after.difference(before) {
             if let Some(secret) = self.state.secret_mut(come) {
-                secret.users.services.insert(id.clone());
+                secret.users.services.insert(id.clone(), ());
             }
         }
     }
@@ -150,7 +152,7 @@ impl Step<'_> {
         for reference in references {
             let secret = self.secret(&reference.secret)?;
             if let Follow::Pinned(number) = reference.follow
-                && !secret.versions.contains_key(&number)
+                && !secret.versions.contains(&number)
             {
                 return Err(Refusal::not_found(Kind::Version, number));
             }

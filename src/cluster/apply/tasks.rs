@@ -31,7 +31,7 @@ impl Step<'_> {
         let service = service.id.clone();
         let node = node.and_then(|node| self.state.join(node, &id));
         let task = Task { service, node, state, generation, index: self.index };
-        self.state.tasks.insert(id, Arc::new(task));
+        self.state.tasks.insert(id, task);
         self.settle_all(seen);
         Ok(())
     }
@@ -42,7 +42,7 @@ impl Step<'_> {
         node: Option<&NodeId>,
         state: TaskState,
     ) -> Done {
-        let task = Arc::clone(self.task(id)?);
+        let task = self.task(id)?.clone();
         if state < task.state {
             return Err(Refusal::invalid("a task never goes back to an earlier state"));
         }
@@ -91,7 +91,7 @@ impl Step<'_> {
     }
 
     pub(super) fn refresh_task(&mut self, id: &TaskId) -> Done {
-        let task = Arc::clone(self.task(id)?);
+        let task = self.task(id)?.clone();
         if task.state.has_ended() {
             return Err(Refusal::State(format!("task {id} has ended")));
         }
@@ -112,7 +112,7 @@ impl Step<'_> {
     }
 
     pub(super) fn remove_task(&mut self, id: &TaskId) -> Done {
-        let task = Arc::clone(self.task(id)?);
+        let task = self.task(id)?.clone();
         let seen: Option<Seen> = task.node.as_ref().map(|node| self.look(id, node));
         self.leave_generation(id);
         self.state.tasks.remove(id);

@@ -93,7 +93,7 @@ fn a_step_that_comes_late_undoes_nothing() {
     bench.ok(late);
     assert_eq!(bench.cluster.stats().versions, 1);
     let payload = |cluster: &Cluster| {
-        cluster.secrets.get(&secret("s2")).unwrap().versions[&1].payload.clone()
+        cluster.secrets.get(&secret("s2")).unwrap().versions.get(&1).unwrap().payload.clone()
     };
     assert!(payload(&before) == payload(&bench.cluster));
     assert_eq!(payload(&before).key_version(), 2);

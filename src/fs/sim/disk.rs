@@ -50,6 +50,9 @@ pub(super) struct Disk {
     pub(super) operations: u64,
     pub(super) failures: BTreeMap<u64, io::ErrorKind>,
     pub(super) cut: Option<u64>,
+    /// What happens once, right after a file was synced.
+    #[cfg(test)]
+    pub(super) after_sync: Option<Box<dyn FnOnce() + Send>>,
 }
 
 impl Default for Disk {
@@ -60,6 +63,8 @@ impl Default for Disk {
             operations: 0,
             failures: BTreeMap::new(),
             cut: None,
+            #[cfg(test)]
+            after_sync: None,
         }
     }
 }

@@ -76,7 +76,13 @@ impl File for SimFile {
                 file.fail_sync();
             }
             fault.error
-        })
+        })?;
+        #[cfg(test)]
+        if let Some(call) = disk.after_sync.take() {
+            drop(disk);
+            call();
+        }
+        Ok(())
     }
 }
 

@@ -257,6 +257,31 @@ fn a_rotation_after_a_failed_one_names_the_old_dek_nowhere_after_a_power_cut() {
 }
 
 #[test]
+fn a_segment_goes_only_when_the_purge_that_freed_it_is_durable() {
+    let (disk, keyring, store) = fresh();
+    for n in 0..8 {
+        store.apply(entries(n * 4 + 1..=n * 4 + 4, 1)).unwrap();
+    }
+    let pending = store.write(entries(33..=33, 1)).unwrap();
+    // Written while the append's fsync is under way, which does not cover it.
+    let purging = store.clone();
+    let purge = change(|c| c.purge(id(30, 1)));
+    disk.after_sync(move || drop(purging.write(purge).unwrap()));
+    pending.wait().unwrap();
+    assert_eq!(all(&store).unwrap(), ids(31..=33, 1), "no purge came in between");
+    for (loss, disk) in power_cuts(&disk) {
+        let (_keyring, store) = reopen(&disk).unwrap_or_else(|e| panic!("{loss}: {e}"));
+        let found = all(&store).unwrap();
+        assert!([ids(1..=33, 1), ids(31..=33, 1)].contains(&found), "{loss}: {found:?}");
+    }
+    // The next one removes what the purge freed.
+    let before = segments(&disk).len();
+    store.apply(entries(34..=34, 1)).unwrap();
+    assert!(segments(&disk).len() < before, "{before} segments");
+    drop(keyring);
+}
+
+#[test]
 fn nothing_is_written_after_a_failed_sync() {
     let (disk, _keyring, store) = fresh();
     store.apply(entries(1..=1, 1)).unwrap();

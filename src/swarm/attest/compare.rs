@@ -3,9 +3,8 @@
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
-use super::{
-    Attestation, Body, DIGEST, Placed, RecordDigest, RecordKind, See, SegmentDigest, Verification,
-};
+use super::see::{Placed, See};
+use super::{Attestation, Body, DIGEST, RecordDigest, RecordKind, SegmentDigest, Verification};
 use crate::error::Result;
 use crate::swarm::finding::{FindingKind, Findings, Loss, at};
 use crate::swarm::folder::Folder;

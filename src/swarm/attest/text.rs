@@ -2,7 +2,8 @@
 
 use core::fmt::Write as _;
 
-use super::{Attestation, Body, DIGEST, RecordDigest, RecordKind, SegmentDigest, Tag, TagKey};
+use super::tags::{Tag, TagKey};
+use super::{Attestation, Body, DIGEST, RecordDigest, RecordKind, SegmentDigest};
 use crate::error::{Error, Result};
 use crate::key::valid_name;
 

@@ -8,9 +8,9 @@ use crate::fs::Fs;
 use crate::key::{
     Dek, DekFacts, DekId, Effect, Event, Lifecycle, Mode, Offer, Reason, Reasons, UnlockKey,
 };
-use crate::secret::{SecretBytes, SecretKey};
-use crate::swarm::key_file::{Contents, DekHeader, DekSlot, KeyFile, NodeKeys};
-use crate::swarm::record::Algorithm;
+use crate::secret::SecretBytes;
+use crate::swarm::key_file::{Contents, KeyFile, NodeKeys};
+use crate::swarm::record::{Cipher, Sealer};
 
 /// What a key file holds: the machine's state, and the keys that it speaks of.
 ///
@@ -23,16 +23,13 @@ pub(super) struct KeyState {
     /// What the file is locked with; none in a file in the clear.
     kek: Option<UnlockKey>,
     tls_key: SecretBytes,
+    /// What the node seals with.
+    pub(super) cipher: Cipher,
 }
 
 impl KeyState {
     /// The state of a file that was unlocked with `kek`.
     pub(super) fn new(file: &KeyFile, keys: NodeKeys, kek: Option<&UnlockKey>) -> Result<Self> {
-        for slot in [DekSlot::Current, DekSlot::Pending] {
-            if file.dek(slot) == DekHeader::Record(Algorithm::Fernet) {
-                return Err(Error::unsupported("writing for a node in FIPS mode", "fernet"));
-            }
-        }
         let no_dek = || Error::damaged("the key file has no DEK");
         let current = Dek::from_key(keys.current.ok_or_else(no_dek)?);
         let (active, retiring) = match keys.pending {
@@ -63,12 +60,13 @@ impl KeyState {
             attachments: std::collections::BTreeMap::new(),
         };
         let kek = kek.filter(|_| locked).map(copy);
-        Ok(Self { lifecycle, active, retiring, kek, tls_key: keys.tls_key })
+        let cipher = file.cipher();
+        Ok(Self { lifecycle, active, retiring, kek, tls_key: keys.tls_key, cipher })
     }
 
-    /// The DEK that seals.
-    pub(super) const fn active(&self) -> &SecretKey {
-        self.active.secret()
+    /// Seals under the active DEK.
+    pub(super) const fn sealer(&self) -> Sealer<'_> {
+        Sealer { cipher: self.cipher, key: self.active.secret() }
     }
 
     /// The DEK that the key file calls the current one.
@@ -140,6 +138,7 @@ impl KeyState {
             current: keys.current.as_ref(),
             pending: keys.pending.as_ref(),
             needs_rotation: !self.lifecycle.queued.is_empty(),
+            cipher: self.cipher,
         };
         contents.replace(fs, path, self.kek.as_ref())
     }
@@ -160,6 +159,7 @@ impl KeyState {
             retiring: self.retiring.as_ref().map(dek),
             kek: self.kek.as_ref().map(copy),
             tls_key: SecretBytes::from(self.tls_key.expose()),
+            cipher: self.cipher,
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::crypto::random;
 use crate::error::{Error, Result};
 use crate::fs::{self, Fs, Lock};
 use crate::key::UnlockKey;
-use crate::secret::{SecretBytes, SecretKey};
+use crate::secret::SecretBytes;
 use crate::swarm::finding::{Finding, FindingKind, Findings, Severity};
 use crate::swarm::folder::Folder;
 use crate::swarm::image::Image;
@@ -25,9 +25,10 @@ use crate::swarm::log::{
     Entry, EntryKind, HardState, Members, MembershipChange, RaftMember, SnapshotPoint,
 };
 use crate::swarm::objects::{ObjectKind, update_request, with_unlock_key};
+use crate::swarm::record::{self, Cipher, Sealer};
 use crate::swarm::replay::Replay;
+use crate::swarm::snapshot;
 use crate::swarm::state::{Gathered, gather};
-use crate::swarm::{record, snapshot};
 use crate::wal::etcd::{self, cut_off};
 use crate::wal::{Kind, SegmentName};
 
@@ -39,6 +40,16 @@ pub(super) enum Edit<'a> {
     UnlockKey(Option<&'a UnlockKey>),
     /// This node is the only member.
     Alone,
+}
+
+/// How log and snapshot are written anew.
+pub(super) struct Rewrite<'a> {
+    pub(super) edit: Edit<'a>,
+    pub(super) sealer: Sealer<'a>,
+    pub(super) segment_size: u64,
+    /// Whether a write that did not finish is kept aside: under a DEK that goes nobody could read
+    /// it, and it would outlive the rotation.
+    pub(super) keep_torn: bool,
 }
 
 /// All of a folder's log and snapshots, read.
@@ -59,8 +70,7 @@ impl Reading {
     ///
     /// # Errors
     ///
-    /// [`Error::Damaged`] if anything is lost or violates raft's rules; [`Error::Unsupported`] for a
-    /// node in FIPS mode.
+    /// [`Error::Damaged`] if anything is lost or violates raft's rules.
     pub(super) fn of(fs: &dyn Fs, folder: &Folder, keys: &NodeKeys) -> Result<Self> {
         let (mut findings, mut image) = (Findings::default(), Image::default());
         let gathered = gather(fs, folder, Some(keys), &mut image, &mut findings)?;
@@ -68,9 +78,6 @@ impl Reading {
         if let Some(finding) = findings.iter().find(|finding| prevents(finding)) {
             let what = "something in log or snapshots cannot be read, and would be lost";
             return Err(Error::Damaged { what, place: finding.place.clone() });
-        }
-        if gathered.entries.by_algorithm.contains_key("fernet") {
-            return Err(Error::unsupported("writing for a node in FIPS mode", "fernet"));
         }
         let damaged = |what| Error::damaged(what).in_file(&folder.log());
         let member = gathered.log.member.clone().ok_or_else(|| damaged("a log without a node"))?;
@@ -84,6 +91,11 @@ impl Reading {
         let term = term.ok_or_else(|| damaged("a log that holds no entry"))?;
         let snapshots = folder.snapshots();
         Ok(Self { image, gathered, findings, member, state, snapshots, index, term })
+    }
+
+    /// What the node seals with, as far as log and snapshots tell.
+    pub(super) fn cipher(&self) -> Cipher {
+        self.gathered.cipher()
     }
 
     /// Whether this node is the cluster's only manager.
@@ -140,16 +152,15 @@ impl Reading {
         others.filter(temporary).cloned()
     }
 
-    /// Writes the new files under temporary names, sealed with `key`. Nothing of the folder changes.
+    /// Writes the new files under temporary names and reads them back. Nothing of the folder changes.
     pub(super) fn prepare<'a>(
         mut self,
         fs: &'a dyn Fs,
         folder: &Folder,
-        edit: Edit<'_>,
-        key: &SecretKey,
-        size: u64,
+        with: &Rewrite<'_>,
         progress: &mut dyn FnMut(Progress),
     ) -> Result<Prepared<'a>> {
+        let Rewrite { edit, sealer, segment_size, keep_torn } = *with;
         let entries = self.entries(edit)?;
         let last = self.gathered.log.segments.last().zip(self.gathered.log.paths.last());
         let damaged = |what| Error::damaged(what).in_file(&folder.log());
@@ -174,27 +185,33 @@ impl Reading {
             // The removals stand in their places.
             tail.clear();
         }
-        let cut = (last.used < last.size).then(|| (last_path.clone(), last.used));
+        let torn = self.findings.iter().any(|finding| finding.kind == FindingKind::TornTail);
+        let cut = (last.used < last.size).then(|| Cut {
+            path: last_path.clone(),
+            end: last.used,
+            kept: torn && keep_torn,
+        });
         let old = self.old().chain(self.temporary()).collect();
         let files = Files { cut, old };
 
-        let mut draft = etcd::Draft::begin(fs, &folder.log(), name, chain, metadata, size)?;
+        let mut draft = etcd::Draft::begin(fs, &folder.log(), name, chain, metadata, segment_size)?;
         let lock = draft.lock();
         let filled = (|| {
             for (offset, (kind, content)) in entries.into_iter().enumerate() {
                 let index = self.index.saturating_add(1).saturating_add(wide(offset));
-                put_entry(&mut draft, key, kind, self.state.term, index, content)?;
+                put_entry(&mut draft, sealer, kind, self.state.term, index, content)?;
             }
             if commit > index {
                 let (kind, empty) = (EntryKind::Normal, SecretBytes::new());
-                put_entry(&mut draft, key, kind, self.state.term, commit, empty)?;
+                put_entry(&mut draft, sealer, kind, self.state.term, commit, empty)?;
             }
             draft.put(Kind::State, &[&state.encode()])?;
             draft.put(Kind::Snapshot, &[&point.encode_record(members)])?;
             for (entry, content) in tail {
-                put_entry(&mut draft, key, entry.kind, entry.term, entry.index, content)?;
+                put_entry(&mut draft, sealer, entry.kind, entry.term, entry.index, content)?;
             }
-            draft.sync()
+            draft.sync()?;
+            draft.read_back()
         })();
         let drafted = filled.and(lock).and_then(|lock| {
             let content = self.image.into_snapshot();
@@ -202,7 +219,7 @@ impl Reading {
             let dir = folder.snapshots();
             let made = fs.create_dir_all(&dir).map_err(|e| Error::io("create", &dir, e));
             made?;
-            let snapshot = snapshot::Draft::write(fs, &dir, &point, members, key, content)?;
+            let snapshot = snapshot::Draft::write(fs, &dir, &point, members, sealer, content)?;
             Ok((lock, snapshot))
         });
         match drafted {
@@ -250,22 +267,46 @@ fn prevents(finding: &Finding) -> bool {
 
 fn put_entry(
     draft: &mut etcd::Draft<'_>,
-    key: &SecretKey,
+    sealer: Sealer<'_>,
     kind: EntryKind,
     term: u64,
     index: u64,
     content: SecretBytes,
 ) -> Result<()> {
-    let sealed = record::seal(Some(key), content)?;
+    let sealed = record::seal(Some(sealer), content)?;
     let head = Entry { kind, term, index, data: &[] }.head(sealed.len());
     draft.put(Kind::Entry, &[&head, sealed.expose()])
 }
 
 /// The files that stand there already.
 struct Files {
-    /// The last segment, and where its frames end: what is behind is cut off.
-    cut: Option<(PathBuf, u64)>,
+    cut: Option<Cut>,
     old: Vec<PathBuf>,
+}
+
+/// The last segment, and where its frames end: what is behind is cut off.
+struct Cut {
+    path: PathBuf,
+    end: u64,
+    /// A copy is kept, as dockerd does when it repairs a write that did not finish.
+    kept: bool,
+}
+
+impl Cut {
+    fn make(&self, fs: &dyn Fs) -> Result<()> {
+        let Self { path, end, kept } = self;
+        if *kept {
+            let mut copy = path.clone().into_os_string();
+            copy.push(".broken");
+            let copy = PathBuf::from(copy);
+            fs::remove_if_there(fs, &copy)?;
+            fs::copy(fs, path, &copy)?;
+            let dir = fs::folder(path);
+            fs.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))?;
+        }
+        let file = fs.open_write(path).map_err(|e| Error::io("open", path, e))?;
+        cut_off(&*file, path, *end)
+    }
 }
 
 /// The new files, durable, under temporary names.
@@ -293,10 +334,7 @@ impl Prepared<'_> {
     ) -> Result<Box<dyn Lock>> {
         let fs = self.fs;
         progress(Progress::Replacing);
-        if let Some((path, end)) = &self.files.cut {
-            let file = fs.open_write(path).map_err(|e| Error::io("open", path, e))?;
-            cut_off(&*file, path, *end)?;
-        }
+        self.files.cut.as_ref().map_or(Ok(()), |cut| cut.make(fs))?;
         let segment = self.segment.publish()?;
         let snapshot = self.snapshot.publish(fs)?;
         for path in self.files.old.iter().filter(|path| **path != segment && **path != snapshot) {

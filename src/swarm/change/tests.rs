@@ -1,7 +1,9 @@
 //! Changes on the folders of genuine managers, on a disk that fails on demand.
 
 mod crash;
+mod fips;
 mod large;
+mod read_back;
 mod refused;
 
 use std::collections::BTreeMap;
@@ -13,7 +15,8 @@ use crate::fs::SimFs;
 use crate::key::Protection;
 use crate::secret::SecretKey;
 use crate::swarm::tests::capture::Capture;
-use crate::swarm::{FindingKind, KeyFile, ObjectKind, State};
+use crate::swarm::{FindingKind, KeyFile, ObjectKind, Secret, State};
+use crate::wal::proto::Fields;
 
 const DIR: &str = "/swarm";
 
@@ -90,25 +93,44 @@ pub(super) fn dek(disk: &SimFs, key: Option<&UnlockKey>) -> SecretKey {
 /// The files in which a record opens with `key`, wherever it begins.
 pub(super) fn opened_by(disk: &SimFs, key: &SecretKey) -> Vec<PathBuf> {
     let opens = |bytes: &[u8]| {
-        let starts = bytes.windows(3).enumerate().filter(|(_, window)| *window == [8, 1, 0x12]);
+        let sealed = |window: &[u8]| matches!(window, [8, 1 | 2, 0x12]);
+        let starts = bytes.windows(3).enumerate().filter(|(_, window)| sealed(window));
         starts.into_iter().any(|(at, _)| any_len(&bytes[at..], key))
     };
     disk.paths().into_iter().filter(|path| opens(&disk.read_file(path).unwrap())).collect()
 }
 
-/// A record says how long its data is, and ends with a nonce of 24 bytes.
+/// All that `key` opens, in whatever file it stands.
+fn opened(disk: &SimFs, key: &SecretKey) -> Vec<Vec<u8>> {
+    let mut found = Vec::new();
+    for path in disk.paths() {
+        let bytes = disk.read_file(&path).unwrap();
+        for at in 0..bytes.len() {
+            found.extend(record_at(&bytes[at..], key));
+        }
+    }
+    found
+}
+
+/// A record says how long its data is; a secretbox ends with a nonce of 24 bytes.
 fn any_len(rest: &[u8], key: &SecretKey) -> bool {
+    record_at(rest, key).is_some()
+}
+
+fn record_at(rest: &[u8], key: &SecretKey) -> Option<Vec<u8>> {
+    let [8, kind @ (1 | 2), 0x12, ..] = rest else { return None };
     let (mut len, mut at) = (0_usize, 3);
+    let nonce = if *kind == 1 { 26 } else { 0 };
     while let Some(byte) = rest.get(at).filter(|_| at < 7) {
         len |= usize::from(byte & 0x7f) << (7 * (at - 3));
         at += 1;
         if byte & 0x80 == 0 {
-            let record = rest.get(..at + len + 26);
+            let record = rest.get(..at + len + nonce);
             let record = record.and_then(|record| crate::swarm::record::Record::parse(record).ok());
-            return record.is_some_and(|record| record.open(Some(key)).is_ok());
+            return record?.open(Some(key)).ok().map(|opened| opened.expose().to_vec());
         }
     }
-    false
+    None
 }
 
 /// The unlock key that the cluster's object has.
@@ -195,6 +217,37 @@ fn the_dek_changes_in_any_cluster() {
     }
 }
 
+/// The payload of a secret in the request that creates or removes it.
+fn payload_in(request: &[u8], name: &str) -> Option<Vec<u8>> {
+    let fields = |message| Fields::of(message).map_while(Result::ok);
+    for (_, action) in fields(request).filter(|(number, _)| *number == 2) {
+        for (_, secret) in fields(action.bytes().ok()?).filter(|(number, _)| *number == 7) {
+            let secret = Secret::parse(secret.bytes().ok()?).ok()?;
+            if secret.facts.name == name {
+                return Some(secret.payload.expose().to_vec());
+            }
+        }
+    }
+    None
+}
+
+/// In Swarm a removal is one more copy of the payload, and each stays until its segment goes.
+#[test]
+fn what_was_removed_is_gone() {
+    let folder = load("2-snapshots");
+    let old = dek(&folder.disk, folder.key.as_ref());
+    assert!(!folder.secrets.contains_key("s3"));
+    let named = opened(&folder.disk, &old);
+    let removed = named.iter().find_map(|content| payload_in(content, "s3")).unwrap();
+    let holds = |key: &SecretKey| {
+        let all = opened(&folder.disk, key);
+        all.iter().filter(|one| one.windows(removed.len()).any(|part| part == removed)).count()
+    };
+    assert!(holds(&old) >= 2, "its creation and its removal");
+    apply(&folder.disk, folder.key.as_ref(), Change::RotateDek).unwrap();
+    assert_eq!((holds(&old), holds(&dek(&folder.disk, folder.key.as_ref()))), (0, 0));
+}
+
 #[test]
 fn a_manager_is_locked_and_unlocked_again() {
     let folder = load("3-unlocked");
@@ -234,6 +287,7 @@ fn begin(folder: &Folder, marked: bool) {
         current: keys.current.as_ref(),
         pending: Some(&pending).filter(|_| !marked),
         needs_rotation: marked,
+        cipher: file.cipher(),
     };
     contents.replace(&folder.disk, &path, folder.key.as_ref()).unwrap();
 }
@@ -289,9 +343,8 @@ fn a_forged_version_does_not_keep_a_key_away() {
     assert!(report.kek_version < 1000);
 }
 
-#[test]
-fn a_torn_tail_is_cut_off() {
-    let folder = load("5-kek-rotated-killed");
+/// Lets the log end in a write that did not finish; gives the segment and its bytes.
+fn tear(folder: &Folder) -> (PathBuf, Vec<u8>) {
     let state = State::read_in(&folder.disk, Path::new(DIR), folder.key.as_ref()).unwrap();
     let segment = state.raft.segments.last().unwrap();
     let path = Path::new(DIR).join("raft/wal-v3-encrypted").join(&segment.name);
@@ -299,5 +352,24 @@ fn a_torn_tail_is_cut_off() {
     bytes.truncate(usize::try_from(segment.used).unwrap());
     bytes.extend([0x40, 0, 0, 0, 0, 0, 0, 0, 8, 2]);
     folder.disk.write_file(&path, &bytes).unwrap();
+    (path, bytes)
+}
+
+#[test]
+fn a_torn_tail_is_cut_off() {
+    let folder = load("5-kek-rotated-killed");
+    let (path, bytes) = tear(&folder);
+    let torn = folder.disk.after_kill();
     folder.check(Change::RotateDek, folder.key.as_ref());
+    let mut aside = path.clone().into_os_string();
+    aside.push(".broken");
+    let aside = PathBuf::from(aside);
+    assert!(folder.disk.read_file(&aside).is_none(), "nobody could read it");
+
+    // Under a DEK that stays it is kept aside, as dockerd does it.
+    let new = key(9);
+    let keep = Change::RotateUnlockKey { new: &new, rekey: Rekey::KeepDek };
+    apply(&torn, folder.key.as_ref(), keep).unwrap();
+    assert_eq!(torn.read_file(&aside).unwrap(), bytes);
+    assert_eq!(secrets(&torn, Some(&new)).unwrap(), folder.secrets);
 }

@@ -8,7 +8,8 @@ use crate::fs::{self, Fs};
 use crate::key::UnlockKey;
 use crate::secret::{SecretBytes, SecretKey};
 use crate::swarm::pem::{self, Block};
-use crate::swarm::{ec_key, pkcs8, record};
+use crate::swarm::record::{self, Cipher, Sealer};
+use crate::swarm::{ec_key, pkcs8};
 
 /// What a key file is to hold.
 pub(crate) struct Contents<'a> {
@@ -20,6 +21,8 @@ pub(crate) struct Contents<'a> {
     pub(crate) pending: Option<&'a SecretKey>,
     /// The mark that one more rotation is due.
     pub(crate) needs_rotation: bool,
+    /// What the DEKs are wrapped with.
+    pub(crate) cipher: Cipher,
 }
 
 impl Contents<'_> {
@@ -36,9 +39,10 @@ impl Contents<'_> {
             None => (KeyForm::Pkcs8, der),
         };
         let mut headers = vec![header(KEK_VERSION, self.kek_version.to_string().as_bytes())];
+        let with = kek.map(|key| Sealer { cipher: self.cipher, key });
         for (name, dek) in [(RAFT_DEK, self.current), (RAFT_DEK_PENDING, self.pending)] {
             if let Some(dek) = dek {
-                let sealed = record::seal(kek, SecretBytes::from(&dek.expose()[..]))?;
+                let sealed = record::seal(with, SecretBytes::from(&dek.expose()[..]))?;
                 headers.push(header(name, pem::to_base64(sealed.expose()).expose()));
             }
         }

@@ -1,5 +1,6 @@
 //! The second pass: every entry is opened once, and those that count are handed on.
 
+use core::ops::Range;
 use std::collections::BTreeMap;
 
 use super::message::Entry;
@@ -9,7 +10,7 @@ use crate::error::{Error, Place, Result};
 use crate::fs::Fs;
 use crate::secret::{SecretBytes, SecretKey};
 use crate::swarm::finding::{FindingKind, Findings, Loss, at};
-use crate::swarm::record::{Algorithm, Record};
+use crate::swarm::record::{self, Algorithm, Record};
 use crate::wal::{BlockFile, Raw, read_raw};
 
 /// The keys of a key file, in the order in which they are tried.
@@ -38,27 +39,44 @@ pub(crate) enum Unopened {
 impl Keys<'_> {
     /// Opens a sealed record with the first key that does.
     pub(crate) fn open(&self, sealed: &[u8]) -> Result<(SecretBytes, OpenedBy), Unopened> {
-        let record = match Record::parse(sealed) {
-            Ok(record) => record,
-            Err(_) => return Err(Unopened::NotARecord),
-        };
-        match record.algorithm {
-            Algorithm::None => return Err(Unopened::Plaintext),
-            Algorithm::Other(_) => return Err(Unopened::UnknownAlgorithm),
-            Algorithm::SecretBox | Algorithm::Fernet => {}
-        }
+        let record = openable(sealed)?;
+        self.each(|key| record.open(Some(key)))
+    }
+
+    /// Opens the sealed record that stands at `at` in `buffer`, where it stands if it can be.
+    pub(crate) fn open_in_place(
+        &self,
+        mut buffer: SecretBytes,
+        at: &Range<usize>,
+    ) -> Result<SecretBytes, Unopened> {
+        openable(buffer.expose().get(at.clone()).unwrap_or_default())?;
+        self.each(|key| record::open_in_place(&mut buffer, at, key))?;
+        Ok(buffer)
+    }
+
+    fn each<T>(
+        &self,
+        mut open: impl FnMut(&SecretKey) -> Result<T>,
+    ) -> Result<(T, OpenedBy), Unopened> {
         let mut reason = Unopened::NoKeyOpens;
         for (key, by) in [(self.pending, OpenedBy::Pending), (self.current, OpenedBy::Current)] {
-            if key.is_none() {
-                continue;
-            }
-            match record.open(key) {
-                Ok(plaintext) => return Ok((plaintext, by)),
-                Err(Error::Damaged { .. }) => reason = Unopened::NotARecord,
-                Err(_) => {}
+            match key.map(&mut open) {
+                Some(Ok(opened)) => return Ok((opened, by)),
+                Some(Err(Error::Damaged { .. })) => reason = Unopened::NotARecord,
+                Some(Err(_)) | None => {}
             }
         }
         Err(reason)
+    }
+}
+
+/// A record that is sealed in a way that is known.
+fn openable(sealed: &[u8]) -> Result<Record<'_>, Unopened> {
+    let record = Record::parse(sealed).map_err(|_| Unopened::NotARecord)?;
+    match record.algorithm {
+        Algorithm::None => Err(Unopened::Plaintext),
+        Algorithm::Other(_) => Err(Unopened::UnknownAlgorithm),
+        Algorithm::SecretBox | Algorithm::Fernet => Ok(record),
     }
 }
 

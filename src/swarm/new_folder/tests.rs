@@ -7,7 +7,10 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::fs::{Fs, Loss, SimFs};
 use crate::swarm::tests::capture::Capture;
-use crate::swarm::{Salvage, State, clean_in, export_in, import_in, leftovers_in, redact_in};
+use crate::swarm::{
+    Salvage, State, attest_in, clean_in, export_in, import_in, leftovers_in, plan_export_in,
+    plan_import_in, plan_redact_in, redact_in, verify_in,
+};
 
 const SOURCE: &str = "/d/swarm";
 const TO: &str = "/d/new";
@@ -31,6 +34,18 @@ fn disk() -> SimFs {
     // So that the folder is there although it is empty.
     disk.create_dir_all(&Path::new(SOURCE).join("raft/snap-v3-encrypted")).unwrap();
     disk
+}
+
+/// The same state in a snapshot, and a log without an entry.
+fn with_snapshot() -> SimFs {
+    let (from, to) = (disk(), SimFs::new());
+    let salvage = Salvage::read_in(&from, Path::new(SOURCE), None).unwrap();
+    salvage.write_in(&from, Path::new(TO)).unwrap();
+    for (path, content) in files(&from, TO) {
+        let name = path.strip_prefix(TO).unwrap();
+        to.write_file(&Path::new(SOURCE).join(name), &content.unwrap()).unwrap();
+    }
+    to
 }
 
 /// What a state holds, payloads included.
@@ -100,27 +115,27 @@ fn reads(disk: &SimFs) -> Result<()> {
 
 #[test]
 fn a_salvage_is_whole_or_not_there() {
-    at_every_operation(
-        &disk(),
-        |disk| {
-            let salvage = Salvage::read_in(disk, Path::new(SOURCE), None)?;
-            salvage.write_in(disk, Path::new(TO)).map(drop)
-        },
-        reads,
-    );
+    let make: Make = |disk| {
+        let salvage = Salvage::read_in(disk, Path::new(SOURCE), None)?;
+        salvage.write_in(disk, Path::new(TO)).map(drop)
+    };
+    at_every_operation(&disk(), make, reads);
+    at_every_operation(&with_snapshot(), make, reads);
 }
 
 #[test]
 fn a_redacted_copy_is_whole_or_not_there() {
-    at_every_operation(
-        &disk(),
-        |disk| redact_in(disk, Path::new(SOURCE), Path::new(TO), None).map(drop),
-        |disk| {
-            let state = State::read_in(disk, Path::new(TO), None)?;
-            assert!(state.is_complete() && state.objects.secrets.len() == 2);
-            Ok(())
-        },
-    );
+    for begin in [disk(), with_snapshot()] {
+        at_every_operation(
+            &begin,
+            |disk| redact_in(disk, Path::new(SOURCE), Path::new(TO), None).map(drop),
+            |disk| {
+                let state = State::read_in(disk, Path::new(TO), None)?;
+                assert!(state.is_complete() && state.objects.secrets.len() == 2);
+                Ok(())
+            },
+        );
+    }
 }
 
 #[test]
@@ -131,19 +146,20 @@ fn an_export_and_an_import_are_whole_or_not_there() {
     fn import(disk: &SimFs, from: &str, to: &str) -> Result<()> {
         import_in(&shared(disk), Path::new(from), Path::new(to), None).map(drop)
     }
-    let begin = disk();
-    at_every_operation(
-        &begin,
-        |disk| export_in(&shared(disk), Path::new(SOURCE), Path::new(TO), None).map(drop),
-        |disk| {
-            let disk = disk.after_kill();
-            import(&disk, TO, "/d/back")?;
-            assert!(State::read_in(&disk, Path::new("/d/back"), None)?.is_complete());
-            Ok(())
-        },
-    );
-    export_in(&shared(&begin), Path::new(SOURCE), Path::new("/d/native"), None).unwrap();
-    at_every_operation(&begin, |disk| import(disk, "/d/native", TO), reads);
+    for begin in [disk(), with_snapshot()] {
+        at_every_operation(
+            &begin,
+            |disk| export_in(&shared(disk), Path::new(SOURCE), Path::new(TO), None).map(drop),
+            |disk| {
+                let disk = disk.after_kill();
+                import(&disk, TO, "/d/back")?;
+                assert!(State::read_in(&disk, Path::new("/d/back"), None)?.is_complete());
+                Ok(())
+            },
+        );
+        export_in(&shared(&begin), Path::new(SOURCE), Path::new("/d/native"), None).unwrap();
+        at_every_operation(&begin, |disk| import(disk, "/d/native", TO), reads);
+    }
 }
 
 #[test]
@@ -187,6 +203,7 @@ fn a_folder_in_use_is_left_alone() {
     let disk = disk();
     let source = Path::new(SOURCE);
     let wal = source.join("raft/wal-v3-encrypted/0000000000000000-0000000000000000.wal");
+    let attestation = attest_in(&disk, source, None).unwrap();
     let held = disk.try_lock_open(&wal).unwrap().unwrap();
     let shared: Arc<dyn Fs> = Arc::new(disk.clone());
     let to = Path::new(TO);
@@ -194,10 +211,56 @@ fn a_folder_in_use_is_left_alone() {
         Salvage::read_in(&disk, source, None).err(),
         redact_in(&disk, source, to, None).err(),
         export_in(&shared, source, to, None).err(),
+        plan_redact_in(&disk, source, to, None).err(),
+        plan_export_in(&disk, source, to, None).err(),
         clean_in(&disk, source, None).err(),
+        attest_in(&disk, source, None).err(),
+        verify_in(&disk, source, None, &attestation).err(),
     ] {
         assert!(matches!(refused, Some(Error::Busy(_))), "{refused:?}");
     }
     drop(held);
+    // A salvage holds it until the new folder is there.
+    let salvage = Salvage::read_in(&disk, source, None).unwrap();
+    let busy = Salvage::read_in(&disk, source, None).unwrap_err();
+    assert!(matches!(busy, Error::Busy(_)), "{busy}");
+    salvage.write_in(&disk, to).unwrap();
     Salvage::read_in(&disk, source, None).unwrap();
+    assert!(verify_in(&disk, source, None, &attestation).unwrap().is_intact());
+}
+
+/// What is planned is done, and planning changes nothing, wherever it is.
+#[test]
+fn a_plan_is_what_is_done_and_writes_nothing() {
+    let disk = disk();
+    let shared: Arc<dyn Fs> = Arc::new(disk.clone());
+    let (source, to) = (Path::new(SOURCE), Path::new(TO));
+    let (native, other) = (Path::new("/d/native"), Path::new("/d/other"));
+    let unchanged = |what: &str, plan: &mut dyn FnMut()| {
+        let before = files(&disk, "/");
+        plan();
+        assert!(files(&disk, "/") == before, "{what}");
+    };
+    let mut exported = None;
+    unchanged("export", &mut || exported = Some(plan_export_in(&disk, source, native, None)));
+    let done = export_in(&shared, source, native, None).unwrap();
+    assert_eq!(exported.unwrap().unwrap(), done);
+
+    let mut imported = None;
+    unchanged("import", &mut || imported = Some(plan_import_in(&shared, native, to, None)));
+    assert_eq!(imported.unwrap().unwrap(), import_in(&shared, native, to, None).unwrap());
+
+    let mut redacted = None;
+    unchanged("redact", &mut || redacted = Some(plan_redact_in(&disk, source, other, None)));
+    assert_eq!(redacted.unwrap().unwrap(), redact_in(&disk, source, other, None).unwrap());
+
+    unchanged("what is taken", &mut || {
+        for refused in [
+            plan_export_in(&disk, source, native, None).err(),
+            plan_import_in(&shared, native, to, None).err(),
+            plan_redact_in(&disk, source, other, None).err(),
+        ] {
+            assert!(matches!(refused, Some(Error::Exists(_))), "{refused:?}");
+        }
+    });
 }

@@ -5,7 +5,7 @@
 
 use crate::error::Result;
 use crate::secret::SecretBytes;
-use crate::wal::encode::Message;
+use crate::wal::encode::{Message, value_len};
 use crate::wal::proto::{Fields, Value};
 
 /// What becomes of a field that holds bytes.
@@ -121,32 +121,56 @@ const ENCRYPTION_KEY: Schema = &[(1, Keep), (3, Blank)];
 ///
 /// [`Error::Damaged`](crate::Error::Damaged) if it is none.
 pub(super) fn redacted(message: &[u8], schema: Schema) -> Result<SecretBytes> {
-    write(message, schema).map(Message::into_secret)
+    let mut out = Message::with_capacity(len(message, schema)?);
+    write(message, schema, &mut out)?;
+    Ok(out.into_secret())
 }
 
-fn write(message: &[u8], schema: Schema) -> Result<Message> {
-    let mut out = Message::with_capacity(message.len());
+/// What becomes of a field's bytes; `None`: they go.
+fn rule(schema: Schema, number: u64) -> Option<&'static Rule> {
+    schema.iter().find(|(known, _)| *known == number).map(|(_, rule)| rule)
+}
+
+/// Length of what is left: it stands before it, and a second copy of a whole store is not made to
+/// find it out.
+fn len(message: &[u8], schema: Schema) -> Result<usize> {
+    let mut sum = 0;
+    for field in Fields::of(message) {
+        let (number, value) = field?;
+        let bytes = match value {
+            Value::Bytes(bytes) => match rule(schema, number) {
+                Some(Keep | Blank) => bytes.len(),
+                Some(In(schema)) => len(bytes, schema)?,
+                None => continue,
+            },
+            _ => 0,
+        };
+        sum += value_len(number, value, bytes);
+    }
+    Ok(sum)
+}
+
+fn write(message: &[u8], schema: Schema, out: &mut Message) -> Result<()> {
     for field in Fields::of(message) {
         let (number, value) = field?;
         let Value::Bytes(bytes) = value else {
             out.value(number, value);
             continue;
         };
-        let rule = schema.iter().find(|(known, _)| *known == number).map(|(_, rule)| rule);
-        match rule {
+        match rule(schema, number) {
             Some(Keep) => out.value(number, value),
             Some(Blank) => {
-                let filler = vec![FILLER; bytes.len()];
-                out.value(number, Value::Bytes(&filler));
+                out.value_head(number, bytes.len());
+                out.fill(FILLER, bytes.len());
             }
             Some(In(schema)) => {
-                let inner = write(bytes, schema)?;
-                out.value(number, Value::Bytes(inner.as_bytes()));
+                out.value_head(number, len(bytes, schema)?);
+                write(bytes, schema, out)?;
             }
             None => {}
         }
     }
-    Ok(out)
+    Ok(())
 }
 
 #[cfg(test)]

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use crate::error::{Error, Result};
 use crate::fs::{self, File, Fs};
 use crate::secret::{SecretBytes, SecretKey};
-use crate::swarm::log::{Members, SnapshotPoint};
-use crate::swarm::record::Sealed;
+use crate::swarm::log::{Keys, Members, SnapshotPoint};
+use crate::swarm::record::{Sealed, Sealer};
 use crate::wal::encode::{Message, field_len};
 
 /// A snapshot that is durable under a temporary name, which Swarm ignores, until
@@ -19,17 +19,18 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    /// Seals `content`, the store, and writes it with `point`. Holds the store once.
+    /// Seals `content`, the store, writes it with `point`, and opens what was written, so that
+    /// nothing that it replaces goes before it is known to be readable. Holds the store once.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// What the system says; [`Error::Damaged`] if it cannot be read again.
     pub(crate) fn write(
         fs: &dyn Fs,
         dir: &Path,
         point: &SnapshotPoint,
         members: Members,
-        key: &SecretKey,
+        with: Sealer<'_>,
         content: SecretBytes,
     ) -> Result<Self> {
         let path = dir.join(format!("{:016x}-{:016x}.snap", point.term, point.index));
@@ -41,14 +42,26 @@ impl Draft {
         fs::remove_if_there(fs, &temp)?;
         let file = fs.create_new(&temp).map_err(|e| Error::io("create", &temp, e))?;
         let draft = Self { dir: dir.to_owned(), temp, path };
-        let written = Sealed::new(Some(key), content)
+        let written = Sealed::new(Some(with), content)
             .and_then(|sealed| draft.fill(&*file, &sealed, &point.encode_metadata(members)));
         drop(file);
+        let written = written.and_then(|()| draft.read_back(fs, point, with.key));
         match written {
             Ok(()) => Ok(draft),
             Err(error) => {
                 draft.discard(fs);
                 Err(error)
+            }
+        }
+    }
+
+    fn read_back(&self, fs: &dyn Fs, point: &SnapshotPoint, key: &SecretKey) -> Result<()> {
+        let keys = Keys { pending: None, current: Some(key) };
+        match super::open_file(fs, &self.temp, keys)? {
+            Some((_, found)) if found == *point => Ok(()),
+            _ => {
+                let what = "a snapshot that was just written and cannot be read again";
+                Err(Error::damaged(what).in_file(&self.temp))
             }
         }
     }

@@ -42,6 +42,25 @@ pub(crate) enum Secret {
         #[arg(short, long = "label", value_name = "KEY[=VALUE]")]
         labels: Vec<String>,
         #[command(flatten)]
+        policy: Policy,
+        #[command(flatten)]
+        data: Data,
+    },
+    /// Changes a secret's labels, and who may have it: at once, also where it is in use.
+    Update {
+        /// Id, name, or beginning of an id.
+        secret: String,
+        #[command(flatten)]
+        labels: LabelChange,
+        #[command(flatten)]
+        policy: Policy,
+        /// Any service may have it.
+        #[arg(long, conflicts_with = "services")]
+        any_service: bool,
+        /// It may be on any node.
+        #[arg(long, conflicts_with = "nodes")]
+        any_node: bool,
+        #[command(flatten)]
         data: Data,
     },
     /// Lists the secrets, without their payloads.
@@ -89,6 +108,27 @@ pub(crate) enum Secret {
     },
 }
 
+/// The operator's policy for a secret.
+#[derive(clap::Args)]
+pub(crate) struct Policy {
+    /// Only services with this label may have it.
+    #[arg(long = "service-selector", value_name = "KEY[=VALUE]")]
+    pub(crate) services: Vec<String>,
+    /// It may only be on nodes with this label.
+    #[arg(long = "node-selector", value_name = "KEY[=VALUE]")]
+    pub(crate) nodes: Vec<String>,
+}
+
+#[derive(clap::Args)]
+pub(crate) struct LabelChange {
+    /// Adds a label, or gives it another value.
+    #[arg(long = "label-add", value_name = "KEY[=VALUE]")]
+    pub(crate) add: Vec<String>,
+    /// Takes a label away.
+    #[arg(long = "label-rm", value_name = "KEY")]
+    pub(crate) remove: Vec<String>,
+}
+
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub(crate) enum Format {
     Table,
@@ -110,18 +150,21 @@ pub(crate) enum Service {
         #[command(flatten)]
         data: Data,
     },
-    /// Changes which secrets new tasks of a service get; running ones keep what they have.
+    /// Changes which secrets new tasks of a service get; running ones keep what they have, unless a
+    /// policy no more allows it for the service's labels.
     Update {
         /// Id, name, or beginning of an id.
         service: String,
+        #[command(flatten)]
+        labels: LabelChange,
         /// Adds a secret, after those to remove are gone; as with `service create --secret`.
         #[arg(long = "secret-add", value_name = "SECRET")]
-        add: Vec<String>,
+        secret_add: Vec<String>,
         /// Removes every reference to the secret of this name.
         #[arg(long = "secret-rm", value_name = "NAME")]
-        remove: Vec<String>,
+        secret_remove: Vec<String>,
         /// Exchanges its secrets for those before its last update.
-        #[arg(long, conflicts_with_all = ["add", "remove"])]
+        #[arg(long, conflicts_with_all = ["secret_add", "secret_remove", "add", "remove"])]
         rollback: bool,
         #[command(flatten)]
         data: Data,
@@ -131,6 +174,53 @@ pub(crate) enum Service {
         /// Ids, names, or beginnings of ids.
         #[arg(required = true)]
         services: Vec<String>,
+        #[command(flatten)]
+        data: Data,
+    },
+}
+
+#[derive(Subcommand)]
+pub(crate) enum Node {
+    /// Adds a node; prints its name. `task run` adds one that is new, without labels.
+    Add {
+        /// Its name.
+        node: String,
+        /// Its labels, for the policies of secrets.
+        #[arg(short, long = "label", value_name = "KEY[=VALUE]")]
+        labels: Vec<String>,
+        #[command(flatten)]
+        data: Data,
+    },
+    /// Lists the nodes.
+    Ls {
+        /// Only names.
+        #[arg(short, long)]
+        quiet: bool,
+        #[command(flatten)]
+        data: Data,
+    },
+    /// Everything about nodes, as JSON.
+    Inspect {
+        /// Names.
+        #[arg(required = true)]
+        nodes: Vec<String>,
+        #[command(flatten)]
+        data: Data,
+    },
+    /// Changes a node's labels. Its tasks lose at once what policies no more allow there.
+    Update {
+        /// Its name.
+        node: String,
+        #[command(flatten)]
+        labels: LabelChange,
+        #[command(flatten)]
+        data: Data,
+    },
+    /// Removes nodes that have no task.
+    Rm {
+        /// Names.
+        #[arg(required = true)]
+        nodes: Vec<String>,
         #[command(flatten)]
         data: Data,
     },

@@ -1,13 +1,14 @@
 use std::process::ExitCode;
 
 use nodeseal::cluster::{
-    Dates, MAX_PAYLOAD, PayloadKey, Request, SealedPayload, SecretInfo, Selector,
+    Dates, MAX_PAYLOAD, PayloadKey, Request, Required, SealedPayload, SecretChange, SecretInfo,
+    Selector,
 };
 use nodeseal::grant::{Follow, SecretId, Time};
 use nodeseal::secret::SecretBytes;
 use serde::Serialize;
 
-use super::args::Format;
+use super::args::{Format, LabelChange, Policy};
 use super::session::Session;
 use super::{print_line, table, words};
 use crate::fail::{Failure, Result};
@@ -17,8 +18,13 @@ pub(super) fn create(
     session: &mut Session,
     name: &str,
     labels: &[String],
+    policy: &Policy,
     payload: &SecretBytes,
 ) -> Result<ExitCode> {
+    let selector = Selector {
+        services: words::required(&policy.services)?,
+        nodes: words::required(&policy.nodes)?,
+    };
     let secret = SecretId::new(&words::new_id()?)?;
     let payload = seal(session, &secret, 1, payload)?;
     session.propose(Request::CreateSecret {
@@ -27,10 +33,50 @@ pub(super) fn create(
         labels: words::labels(labels),
         internal: false,
         dates: Dates::default(),
-        selector: Selector::default(),
+        selector,
         payload,
     })?;
     print_line(secret.as_str())
+}
+
+pub(super) fn update(
+    session: &mut Session,
+    word: &str,
+    labels: &LabelChange,
+    policy: &Policy,
+    any_service: bool,
+    any_node: bool,
+) -> Result<ExitCode> {
+    let secret = words::secret(&session.cluster, word)?;
+    let selector = Selector {
+        services: selected(secret.selector.services.clone(), &policy.services, any_service)?,
+        nodes: selected(secret.selector.nodes.clone(), &policy.nodes, any_node)?,
+    };
+    let labels = words::changed(&secret.labels, labels);
+    let mut version = secret.index;
+    let mut changes = Vec::new();
+    if labels != secret.labels {
+        changes.push(SecretChange::Labels(labels));
+    }
+    if selector != secret.selector {
+        changes.push(SecretChange::Selector(selector));
+    }
+    for change in changes {
+        let secret = secret.id.clone();
+        version = session.propose(Request::UpdateSecret { secret, version, change })?.index;
+    }
+    print_line(word)
+}
+
+/// What is asked for after a change: what is given takes the place of what there was.
+fn selected(before: Required, given: &[String], any: bool) -> Result<Required> {
+    if any {
+        Ok(Required::new())
+    } else if given.is_empty() {
+        Ok(before)
+    } else {
+        words::required(given)
+    }
 }
 
 pub(super) fn rotate(
@@ -106,12 +152,11 @@ pub(super) fn list(
         secrets.iter().for_each(|secret| text.extend([secret.id.as_str(), "\n"]));
     } else if matches!(format, Format::Json) {
         for secret in &secrets {
-            let labels = secret.labels.iter().map(|(key, value)| format!("{key}={value}"));
             let listed = Listed {
                 created_at: table::ago(secret.created, now),
                 driver: "",
                 id: secret.id.as_str(),
-                labels: labels.collect::<Vec<_>>().join(","),
+                labels: words::listed(&secret.labels),
                 name: &secret.name,
                 updated_at: table::ago(secret.updated, now),
             };

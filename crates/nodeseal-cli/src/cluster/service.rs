@@ -3,6 +3,7 @@ use std::process::ExitCode;
 use nodeseal::cluster::Request;
 use nodeseal::grant::{ServiceId, edit_references};
 
+use super::args::LabelChange;
 use super::session::Session;
 use super::{print_line, words};
 use crate::fail::Result;
@@ -28,6 +29,7 @@ pub(super) fn create(
 pub(super) fn update(
     session: &mut Session,
     word: &str,
+    labels: &LabelChange,
     remove: &[String],
     add: &[String],
 ) -> Result<ExitCode> {
@@ -38,7 +40,7 @@ pub(super) fn update(
     session.propose(Request::UpdateService {
         service: service.id,
         version: service.index,
-        labels: service.labels,
+        labels: words::changed(&service.labels, labels),
         references,
     })?;
     print_line(word)

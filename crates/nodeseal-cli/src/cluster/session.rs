@@ -19,6 +19,7 @@ use nodeseal::{
 };
 
 use super::args::{Data, Init};
+use super::attempts::Attempts;
 use crate::fail::{Failure, Result};
 use crate::stdio;
 
@@ -86,7 +87,7 @@ impl Session {
             let lost = matches!(error.kind(), ErrorKind::Damaged | ErrorKind::Missing);
             if lost { Failure::Audit(error) } else { error.into() }
         })?;
-        Self::begin(store, audit, noted, &unlocks)
+        Self::begin(data, store, audit, noted, &unlocks)
     }
 
     /// As [`Session::open`], with a new audit file in the place of one that is put aside.
@@ -116,16 +117,19 @@ impl Session {
         change.remove_meta(AUDIT_ANCHOR);
         store.apply(change)?;
         let audit = FileSink::create(&files.audit, &key)?;
-        Ok((Self::begin(store, audit, None, &unlocks)?, aside))
+        Ok((Self::begin(data, store, audit, None, &unlocks)?, aside))
     }
 
     fn begin(
+        data: &Data,
         store: Store,
         audit: FileSink,
         noted: Option<Anchor>,
         unlocks: &[Event],
     ) -> Result<Self> {
-        audit.record_all(unlocks)?;
+        let attempts = Attempts::of(&data.data_dir);
+        audit.record_all(attempts.read()?.iter().chain(unlocks))?;
+        attempts.forget()?;
         let mut cluster = Cluster::new();
         if let Some(mut snapshot) = store.snapshot()? {
             let mut bytes = SecretBytes::new();
@@ -204,7 +208,13 @@ fn open_store(data: &Data, files: &Files) -> Result<(Store, Vec<Event>)> {
             let file = data.unlock_key_file.as_deref().ok_or(nodeseal::Error::KeyRequired)?;
             let key = stdio::unlock_key(file)?;
             let locked = locked.audited(Arc::clone(&unlocks) as Arc<dyn Sink>);
-            locked.unlock(&key).map_err(|failed| failed.error)?
+            // The locked keyring comes back with the error and keeps others out until it is noted.
+            locked.unlock(&key).map_err(|failed| {
+                if let Err(failure) = Attempts::of(&data.data_dir).note(&unlocks.take()) {
+                    eprintln!("nodeseal: the failed unlock is not noted: {failure}");
+                }
+                failed.error
+            })?
         }
     };
     let store = Store::open(&files.log, &keyring, Options::new(LOG))?;
@@ -230,7 +240,9 @@ impl Pending {
 
 impl Sink for Pending {
     fn record(&self, event: &Event) -> nodeseal::Result<()> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(event.clone());
+        let mut event = event.clone();
+        event.by = whoever();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(event);
         Ok(())
     }
 }

@@ -1,8 +1,9 @@
 //! What users write: labels, filters, references to secrets; and new ids.
 
-use nodeseal::cluster::{Cluster, Filter, Found, Labels, SecretInfo, ServiceInfo};
+use nodeseal::cluster::{Cluster, Filter, Found, Labels, Required, SecretInfo, ServiceInfo};
 use nodeseal::grant::{Follow, Mode, Reference, Target, check_references, parse_owner};
 
+use super::args::LabelChange;
 use crate::fail::{Failure, Result};
 
 fn refused(text: impl Into<String>) -> Failure {
@@ -13,6 +14,41 @@ fn refused(text: impl Into<String>) -> Failure {
 pub(super) fn labels(texts: &[String]) -> Labels {
     let pairs = texts.iter().map(|text| text.split_once('=').unwrap_or((text, "")));
     pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+/// Labels after a change: what is removed is so even if it is added as well.
+pub(super) fn changed(labels: &Labels, change: &LabelChange) -> Labels {
+    let mut labels = labels.clone();
+    labels.extend(self::labels(&change.add));
+    labels.retain(|key, _| !change.remove.contains(key));
+    labels
+}
+
+/// Labels as Docker's lists print them.
+pub(super) fn listed(labels: &Labels) -> String {
+    let labels = labels.iter().map(|(key, value)| format!("{key}={value}"));
+    labels.collect::<Vec<_>>().join(",")
+}
+
+/// `KEY=VALUE`, or `KEY` for any value, as what a policy asks for.
+pub(super) fn required(texts: &[String]) -> Result<Required> {
+    let mut required = Required::new();
+    for text in texts {
+        let (key, value) = required_label(text);
+        if key.is_empty() {
+            return Err(refused(format!("invalid selector '{text}', expected KEY[=VALUE]")));
+        }
+        if required.insert(key.to_owned(), value).is_some() {
+            return Err(refused(format!("the selector asks for label {key} twice")));
+        }
+    }
+    Ok(required)
+}
+
+/// As Docker has it, an empty value stands for any.
+fn required_label(text: &str) -> (&str, Option<String>) {
+    let (key, value) = text.split_once('=').unwrap_or((text, ""));
+    (key, (!value.is_empty()).then(|| value.to_owned()))
 }
 
 /// Docker's filters for a list of secrets.
@@ -26,10 +62,7 @@ pub(super) fn filter(texts: &[String]) -> Result<Filter> {
             "id" => filter.ids.push(value.to_owned()),
             "name" => filter.name_prefixes.push(value.to_owned()),
             "label" => {
-                let (key, value) =
-                    value.split_once('=').map_or((value, None), |(key, value)| (key, Some(value)));
-                // As Docker has it, an empty value stands for any.
-                let value = value.filter(|value| !value.is_empty()).map(str::to_owned);
+                let (key, value) = required_label(value);
                 filter.labels.insert(key.to_owned(), value);
             }
             other => return Err(refused(format!("invalid filter '{other}'"))),

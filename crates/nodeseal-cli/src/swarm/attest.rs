@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use nodeseal::swarm::{self, Attestation, Severity};
 
+use super::progress::Work;
 use crate::args::State;
 use crate::fail::{DAMAGED, Failure, Result};
 use crate::stdio;
@@ -14,7 +15,9 @@ const MAX: u64 = 64 << 20;
 
 pub(crate) fn attest(state: &State, to: &Path) -> Result<ExitCode> {
     let key = super::unlock_key(state)?;
-    let attestation = swarm::attest(&state.state_dir, key.as_ref())?;
+    let work = Work::new(state);
+    let attestation = swarm::attest_in(&**work.fs(), &state.state_dir, key.as_ref())?;
+    work.end();
     stdio::write_new(to, &[attestation.to_text().as_bytes()])?;
     println!("attested {} records", attestation.records());
     if let Some(last) = attestation.last_index() {
@@ -29,7 +32,10 @@ pub(crate) fn verify(state: &State, from: &Path, json: bool) -> Result<ExitCode>
     file.take(MAX + 1).read_to_end(&mut text).map_err(Failure::io(from))?;
     let attestation = Attestation::parse(&text)?;
     let key = super::unlock_key(state)?;
-    let found = swarm::verify(&state.state_dir, key.as_ref(), &attestation)?;
+    let work = Work::new(state);
+    let dir = &state.state_dir;
+    let found = swarm::verify_in(&**work.fs(), dir, key.as_ref(), &attestation)?;
+    work.end();
     if json {
         stdio::write_json(&found)?;
     } else {

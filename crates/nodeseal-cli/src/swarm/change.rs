@@ -3,10 +3,12 @@
 use core::fmt::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use nodeseal::swarm::{Change, Finding, FindingKind, Manager, Progress, Report, Severity};
 use nodeseal::{Error, Protection, Rekey, UnlockKey};
 
+use super::progress::Work;
 use crate::args::{Changing, NewKey};
 use crate::fail::Result;
 use crate::stdio;
@@ -43,9 +45,11 @@ pub(crate) fn run(of: &Changing, what: What, to: Option<&NewKey>) -> Result<Exit
         Some(path) => stdio::unlock_key(path)?,
         None => UnlockKey::generate()?,
     };
-    let manager = Manager::open(&of.state.state_dir, old.as_ref())?;
+    let work = Work::new(&of.state);
+    let manager = Manager::open_in(Arc::clone(work.fs()), &of.state.state_dir, old.as_ref())?;
     let report = manager.plan(what.with(&new))?;
     if of.dry_run {
+        work.end();
         stdio::write_out(text(&report, true).as_bytes())?;
         warn(&report);
         return Ok(ExitCode::SUCCESS);
@@ -58,7 +62,8 @@ pub(crate) fn run(of: &Changing, what: What, to: Option<&NewKey>) -> Result<Exit
         (Some(_), None) => stdio::write_key(&new)?,
         (None, _) => {}
     }
-    let done = manager.apply(what.with(&new), &mut tell);
+    let done = manager.apply(what.with(&new), &mut |progress| tell(&work, progress));
+    work.end();
     if done.is_err() {
         after_failure(of, old.as_ref(), to.map(|_| &new), file);
     }
@@ -100,12 +105,12 @@ fn after_failure(
     }
 }
 
-fn tell(progress: Progress) {
+fn tell(work: &Work, progress: Progress) {
     match progress {
-        Progress::Reading => eprintln!("nodeseal: reading log and snapshots"),
-        Progress::Sealing { bytes } => eprintln!("nodeseal: sealing {bytes} bytes of state"),
-        Progress::KeyFile => eprintln!("nodeseal: replacing the key file"),
-        Progress::Replacing => eprintln!("nodeseal: replacing log and snapshots"),
+        Progress::Reading => work.phase("reading log and snapshots"),
+        Progress::Sealing { bytes } => work.phase(&format!("sealing {bytes} bytes of state")),
+        Progress::KeyFile => work.phase("replacing the key file"),
+        Progress::Replacing => work.phase("replacing log and snapshots"),
         _ => {}
     }
 }

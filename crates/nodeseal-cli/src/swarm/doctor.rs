@@ -4,13 +4,16 @@ use std::process::ExitCode;
 use nodeseal::swarm::{self, Diagnosis, FileVerdict, Leftover, RecordVerdict, Verdict};
 use nodeseal::{Error, ErrorKind};
 
+use super::progress::Work;
 use crate::args::State;
 use crate::fail::{DAMAGED, KEY, Result};
 use crate::stdio;
 
 pub(crate) fn doctor(state: &State, records: bool, json: bool) -> Result<ExitCode> {
     let key = super::unlock_key(state)?;
-    let found = swarm::doctor(&state.state_dir, key.as_ref())?;
+    let work = Work::new(state);
+    let found = swarm::doctor_in(&**work.fs(), &state.state_dir, key.as_ref())?;
+    work.end();
     if json {
         stdio::write_json(&found)?;
     } else {
@@ -91,7 +94,9 @@ fn verdict(verdict: Verdict) -> &'static str {
 
 pub(crate) fn clean(state: &State, remove: bool) -> Result<ExitCode> {
     let key = super::unlock_key(state)?;
-    let shown = swarm::leftovers(&state.state_dir, key.as_ref())?;
+    let work = Work::new(state);
+    let shown = swarm::leftovers_in(&**work.fs(), &state.state_dir, key.as_ref())?;
+    work.end();
     let verb = if remove { "remove" } else { "would remove" };
     for Leftover { path, size, kept, .. } in &shown {
         match kept {
@@ -100,7 +105,9 @@ pub(crate) fn clean(state: &State, remove: bool) -> Result<ExitCode> {
         }
     }
     if remove {
-        swarm::clean(&state.state_dir, key.as_ref())?;
+        let work = Work::new(state);
+        swarm::clean_in(&**work.fs(), &state.state_dir, key.as_ref())?;
+        work.end();
         eprintln!(
             "nodeseal: what was removed was overwritten first, as far as that reaches; what stood \
              there in the clear counts as exposed"

@@ -4,13 +4,16 @@ use std::process::ExitCode;
 use nodeseal::swarm::{self, Inspection, KeyFacts, RaftFacts, Severity};
 use nodeseal::{Error, ErrorKind};
 
+use super::progress::Work;
 use crate::args::State;
 use crate::fail::{DAMAGED, KEY, Result};
 use crate::stdio;
 
 pub(crate) fn run(state: &State, json: bool) -> Result<ExitCode> {
     let key = super::unlock_key(state)?;
-    let found = swarm::inspect(&state.state_dir, key.as_ref())?;
+    let work = Work::new(state);
+    let found = swarm::inspect_in(&**work.fs(), &state.state_dir, key.as_ref())?;
+    work.end();
     if json {
         stdio::write_json(&found)?;
     } else {

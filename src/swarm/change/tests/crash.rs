@@ -16,6 +16,8 @@ struct Case {
     change: fn(&UnlockKey) -> Change<'_>,
     /// Whether the folder is locked with the new key afterwards; `None`: with none.
     new_key: Option<bool>,
+    /// Whether the log ends in a write that did not finish.
+    torn: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +42,9 @@ fn outcomes(disk: &SimFs) -> Vec<(String, SimFs)> {
 impl Case {
     fn run(&self) {
         let folder = load(self.capture);
+        if self.torn {
+            tear(&folder);
+        }
         let new = key(9);
         let after = match self.new_key {
             Some(true) => Some(&new),
@@ -133,23 +138,49 @@ fn a_change_of_the_unlock_key_outlives_any_cut() {
         capture: "1-autolocked",
         change: |new| Change::RotateUnlockKey { new, rekey: Rekey::NewDek },
         new_key: Some(true),
+        torn: false,
+    }
+    .run();
+}
+
+/// A copy of what did not finish is kept aside, half of it at times.
+#[test]
+fn a_change_without_a_new_dek_of_a_torn_log_outlives_any_cut() {
+    Case {
+        capture: "5-kek-rotated-killed",
+        change: |new| Change::RotateUnlockKey { new, rekey: Rekey::KeepDek },
+        new_key: Some(true),
+        torn: true,
     }
     .run();
 }
 
 #[test]
 fn a_change_of_the_dek_outlives_any_cut() {
-    Case { capture: "4-dek-rotated", change: |_| Change::RotateDek, new_key: Some(false) }.run();
+    Case {
+        capture: "4-dek-rotated",
+        change: |_| Change::RotateDek,
+        new_key: Some(false),
+        torn: false,
+    }
+    .run();
 }
 
 #[test]
 fn locking_outlives_any_cut() {
-    Case { capture: "3-unlocked", change: |new| Change::Lock { new }, new_key: Some(true) }.run();
+    Case {
+        capture: "3-unlocked",
+        change: |new| Change::Lock { new },
+        new_key: Some(true),
+        torn: false,
+    }
+    .run();
 }
 
 #[test]
 fn autolock_off_outlives_any_cut() {
-    Case { capture: "1-autolocked", change: |_| Change::AutolockOff, new_key: None }.run();
+    Case { capture: "1-autolocked", change: |_| Change::AutolockOff, new_key: None, torn: false }
+        .run();
 }
 
 #[test]
@@ -158,6 +189,7 @@ fn a_cut_membership_outlives_any_cut() {
         capture: "three-managers-m1",
         change: |_| Change::ForceNewCluster,
         new_key: Some(false),
+        torn: false,
     }
     .run();
 }

@@ -1,18 +1,11 @@
-//! A log of several segments, and then a snapshot of all that was in them.
-//!
-//! With `NODESEAL_LONG` in the environment, best in an optimized build, at Swarm's own sizes: a log of
-//! over 64 MB in two segments and a snapshot of over 60 MB, on the real file system; then time and
-//! memory are told beside those of copying the files. On two cores that others used too, a log of
-//! 66 MB took as long as copying it durably, a snapshot of 66 MB 1.9 times as long; the memory grew by
-//! once the state over what reading one file whole had taken.
-
-use std::time::{Duration, Instant};
+//! A log of several segments, and then a snapshot of all that was in them. `tests/swarm_memory.rs` does
+//! it at Swarm's own sizes.
 
 use super::*;
 use crate::crypto::random;
 use crate::swarm::log::{Entry, EntryKind, HardState, RaftMember};
 use crate::swarm::objects::update_request;
-use crate::swarm::record;
+use crate::swarm::record::{self, Cipher, Sealer};
 use crate::wal::encode::Message;
 use crate::wal::etcd::Writer;
 
@@ -53,6 +46,7 @@ fn make(fs: &dyn Fs, dir: &Path, size: &Size, kek: &UnlockKey) {
         current: Some(&dek),
         pending: None,
         needs_rotation: false,
+        cipher: Cipher::SecretBox,
     };
     fs.create_dir_all(&dir.join("certificates")).unwrap();
     fs.create_dir_all(&dir.join("raft")).unwrap();
@@ -64,7 +58,9 @@ fn make(fs: &dyn Fs, dir: &Path, size: &Size, kek: &UnlockKey) {
     let mut index = 0;
     let mut put = |kind, content: &[u8]| {
         index += 1;
-        let sealed = record::seal(Some(&dek), content.into()).unwrap();
+        let sealed =
+            record::seal(Some(Sealer { cipher: Cipher::SecretBox, key: &dek }), content.into())
+                .unwrap();
         let head = Entry { kind, term: 1, index, data: &[] }.head(sealed.len());
         writer.entry(index, &[&head, sealed.expose()].concat()).unwrap();
         let state = HardState { term: 1, vote: 7, commit: index };
@@ -125,56 +121,4 @@ fn a_log_of_several_segments_is_rotated() {
     assert_eq!((state.raft.segments.len(), state.raft.snapshots.len()), (1, 1));
     rotate(Arc::new(disk.clone()), Path::new(DIR), &size, &kek);
     check(&disk, Path::new(DIR), &size, &kek);
-}
-
-#[test]
-fn it_is_done_at_swarms_own_sizes() {
-    if std::env::var_os("NODESEAL_LONG").is_none() {
-        return;
-    }
-    let size = Size { segment: SEGMENT_SIZE, payload: 500_000, count: 132 };
-    let dir = tempfile::tempdir().unwrap();
-    let (fs, kek) = (RealFs::default(), key(1));
-    make(&fs, dir.path(), &size, &kek);
-    for what in ["log of two segments", "snapshot"] {
-        let copy = copying(dir.path());
-        let before = peak();
-        let begun = Instant::now();
-        let report = rotate(Arc::new(fs), dir.path(), &size, &kek);
-        let taken = begun.elapsed();
-        println!(
-            "{what}: {} bytes in {taken:?}, copying them {copy:?}, ratio {:.1}; memory {} MiB more",
-            report.bytes_read,
-            taken.as_secs_f64() / copy.as_secs_f64(),
-            (peak() - before) >> 10,
-        );
-        assert!(report.bytes_read > 60_000_000);
-    }
-    let state = check(&fs, dir.path(), &size, &kek);
-    assert!(state.raft.snapshots[0].size > 60_000_000);
-}
-
-/// How long it takes to copy log and snapshots, durably.
-fn copying(dir: &Path) -> Duration {
-    let to = tempfile::tempdir_in(dir).unwrap();
-    let begun = Instant::now();
-    for part in ["raft/wal-v3-encrypted", "raft/snap-v3-encrypted"] {
-        for entry in std::fs::read_dir(dir.join(part)).into_iter().flatten().map(Result::unwrap) {
-            let mut bytes = std::fs::read(entry.path()).unwrap();
-            while bytes.ends_with(&[0; 4096]) {
-                bytes.truncate(bytes.len() - 4096);
-            }
-            let file = RealFs::default().create_new(&to.path().join(entry.file_name())).unwrap();
-            file.write_all_at(&bytes, 0).unwrap();
-            file.sync().unwrap();
-        }
-    }
-    begun.elapsed()
-}
-
-/// The most memory that the process has taken so far, in KiB.
-fn peak() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::error::{ErrorKind, Misuse};
+use crate::fs::Fs;
 
 fn files(disk: &SimFs) -> Vec<(PathBuf, Vec<u8>)> {
     disk.paths().into_iter().map(|path| (path.clone(), disk.read_file(&path).unwrap())).collect()
@@ -54,6 +55,7 @@ fn a_member_takes_the_key_that_the_cluster_has() {
         current: keys.current.as_ref(),
         pending: None,
         needs_rotation: false,
+        cipher: crate::swarm::record::Cipher::SecretBox,
     };
     contents.replace(&folder.disk, &path, Some(&old)).unwrap();
     let cluster = UnlockKey::from_key(folder.key.as_ref().unwrap().secret().duplicate());
@@ -74,6 +76,26 @@ fn a_wrong_key_and_a_running_manager_are_refused() {
     assert_eq!(busy.kind(), ErrorKind::Busy);
     drop(held);
     open(&folder.disk, folder.key.as_ref()).unwrap();
+}
+
+/// Dockerd makes new ones, over what is there.
+#[test]
+fn a_missing_key_file_or_dek_is_not_replaced() {
+    let folder = load("1-autolocked");
+    let path = Path::new(DIR).join("certificates/swarm-node.key");
+    let text = folder.disk.read_file(&path).unwrap();
+    let mut block = crate::swarm::pem::Block::parse(&text).unwrap();
+    block.headers.retain(|(name, _)| !name.expose().starts_with(b"raft-dek"));
+    for (content, kind) in [(None, ErrorKind::Missing), (Some(block.encode()), ErrorKind::Damaged)]
+    {
+        match &content {
+            Some(content) => folder.disk.write_file(&path, content.expose()).unwrap(),
+            None => folder.disk.remove(&path).unwrap(),
+        }
+        let before = files(&folder.disk);
+        assert_eq!(open(&folder.disk, folder.key.as_ref()).unwrap_err().kind(), kind);
+        assert!(files(&folder.disk) == before);
+    }
 }
 
 #[test]
