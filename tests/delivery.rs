@@ -12,5 +12,7 @@ mod hostile;
 mod life;
 #[path = "delivery/namespace.rs"]
 mod namespace;
+#[path = "delivery/races.rs"]
+mod races;
 #[path = "delivery/support.rs"]
 mod support;

@@ -8,6 +8,7 @@ use crate::grant::{
 };
 use crate::key::{LockRecord, UnlockKey};
 
+mod conformance;
 mod control;
 mod dispatcher;
 mod encoding;

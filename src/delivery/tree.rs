@@ -325,3 +325,22 @@ fn overwrite(folder: &OwnedFd, name: impl rustix::path::Arg + Copy) -> Result<()
 fn is_file(stat: &Stat) -> bool {
     FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Targets are checked when they are made; here they are checked again, where files are opened.
+    #[test]
+    fn a_path_that_leads_elsewhere_has_no_parts() {
+        assert_eq!(parts("a/b").unwrap(), ["a", "b"]);
+        let deep = ["d"; MAX_DEPTH + 1].join("/");
+        let long = "x".repeat(256);
+        for path in
+            ["", "/", "/a", "a/", "a//b", ".", "..", "../a", "a/..", "a/./b", "a\0b", &deep, &long]
+        {
+            assert!(parts(path).is_err(), "{path:?}");
+        }
+        assert!(parts(STAGING).is_err() && parts(".nodeseal/0").is_err());
+    }
+}

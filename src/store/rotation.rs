@@ -25,6 +25,8 @@ use reseal::Reseal;
 
 /// How much a step reads or writes, in bytes, unless it is said otherwise.
 const BUDGET: u64 = 256 << 10;
+/// How much [`Rotation::run`] reads or writes in a second, in bytes, unless it is said otherwise.
+const RATE: u64 = 16 << 20;
 /// How long [`Rotation::run`] waits for what is on its way.
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -69,7 +71,7 @@ pub enum Step {
 /// use nodeseal::{Reason, store::Step};
 ///
 /// keyring.rotate_dek(Reason::Age)?;
-/// let done = store.rotation().run(20 << 20, |step| {
+/// let done = store.rotation().run(|step| {
 ///     if let Step::Resealed { left, .. } = step {
 ///         println!("{left} entries to go");
 ///     }
@@ -81,6 +83,7 @@ pub enum Step {
 pub struct Rotation {
     store: Store,
     budget: u64,
+    rate: u64,
     work: Work,
     also: Option<Also>,
 }
@@ -101,7 +104,8 @@ impl Store {
     /// [`Keyring::rotate_dek`]: crate::Keyring::rotate_dek
     #[must_use]
     pub fn rotation(&self) -> Rotation {
-        Rotation { store: self.clone(), budget: BUDGET, work: Work::Nothing, also: None }
+        let store = self.clone();
+        Rotation { store, budget: BUDGET, rate: RATE, work: Work::Nothing, also: None }
     }
 
     /// Shows everything that the store holds to a sweep of its keyring, at once.
@@ -126,6 +130,15 @@ impl Rotation {
         self
     }
 
+    /// How many bytes [`Rotation::run`] reads or writes in a second; 16 MiB unless it is said
+    /// otherwise. Appends that come meanwhile share the disk with it: `BENCHMARKS.md` has what that
+    /// costs them. `u64::MAX` is as fast as it goes.
+    #[must_use]
+    pub const fn rate(mut self, bytes: u64) -> Self {
+        self.rate = bytes;
+        self
+    }
+
     /// Shows what else is sealed under the keyring, in no store: without this the DEKs of whatever
     /// is stored elsewhere would be dropped. Called before each drop; a caller with several stores
     /// has to bring all of them under the active DEK first, and show each with [`Store::show`].
@@ -135,18 +148,14 @@ impl Rotation {
         self
     }
 
-    /// Does step after step, at most `rate` bytes a second, and tells each to `progress`, which may
-    /// break off. Whether only the active DEK is left.
+    /// Does step after step, at [`Rotation::rate`], and tells each to `progress`, which may break off.
+    /// Whether only the active DEK is left.
     ///
     /// # Errors
     ///
     /// As [`Rotation::step`].
-    pub fn run(
-        &mut self,
-        rate: u64,
-        mut progress: impl FnMut(Step) -> ControlFlow<()>,
-    ) -> Result<bool> {
-        let pause = pause(self.budget, rate);
+    pub fn run(&mut self, mut progress: impl FnMut(Step) -> ControlFlow<()>) -> Result<bool> {
+        let pause = pause(self.budget, self.rate);
         loop {
             let begun = Instant::now();
             let step = self.step()?;
@@ -212,10 +221,9 @@ impl Rotation {
             self.work = Work::Reseal(reseal);
         }
         let (_, left) = inner.to_reseal(&inner.retiring());
-        Ok(Step::Resealed {
-            entries,
-            left: if entries == 0 { left } else { left.saturating_sub(copied) },
-        })
+        let left = if entries == 0 { left } else { left.saturating_sub(copied) };
+        inner.stats.add().entries_to_reseal = left;
+        Ok(Step::Resealed { entries, left })
     }
 
     fn count(&mut self, inner: &Inner, mut count: Count, mut sweep: Sweep) -> Result<Step> {

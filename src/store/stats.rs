@@ -19,11 +19,13 @@ pub struct Stats {
     pub segments_resealed: u64,
     /// Bytes of records that a rotation sealed again.
     pub bytes_resealed: u64,
+    /// Entries in segments that a rotation has still to write anew, as of its last step.
+    pub entries_to_reseal: u64,
     /// Failed calls by kind.
     pub failures: BTreeMap<ErrorKind, u64>,
 }
 
-/// What was done under one DEK. Bytes are those of the sealed records.
+/// What was done under one DEK, by a rotation too. Bytes are those of the sealed records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct DekStats {

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use nodeseal::Error;
 use nodeseal::delivery::{Deliveries, Missing, Options};
+use rustix::fs::StatVfsMountFlags;
 
 use crate::namespace::{As, in_namespaces};
 use crate::support::{
@@ -66,6 +67,18 @@ fn files_have_owner_and_mode_and_their_mount_its_flags() {
             assert!(matches!(missing[..], [Missing::NoSwap { .. }]), "{missing:?}");
             assert!(missing[0].to_string().starts_with("noswap is not set"));
         }
+        // The process's own mount of it, by which new versions come, has all flags but `ro`.
+        let device = fs::metadata(delivery.path()).unwrap().dev();
+        let handles = fs::read_dir("/proc/self/fd").unwrap().map(|entry| entry.unwrap().path());
+        let mut own = 0;
+        for handle in handles.filter(|it| fs::metadata(it).is_ok_and(|it| it.dev() == device)) {
+            let set = rustix::fs::statvfs(&handle).unwrap().f_flag;
+            let kept =
+                StatVfsMountFlags::NOSUID | StatVfsMountFlags::NODEV | StatVfsMountFlags::NOEXEC;
+            assert!(set.contains(kept) && !set.contains(StatVfsMountFlags::RDONLY), "{set:?}");
+            own += 1;
+        }
+        assert!(own > 0);
         let new = File::create(delivery.path().join("new")).unwrap_err();
         assert_eq!(new.kind(), io::ErrorKind::ReadOnlyFilesystem);
         let run = Command::new(delivery.path().join("run.sh")).status().unwrap_err();
@@ -73,6 +86,28 @@ fn files_have_owner_and_mode_and_their_mount_its_flags() {
 
         delivery.release().unwrap();
         assert_empty(&dir);
+    });
+}
+
+/// A mount that others are told of is said to be no private one.
+#[test]
+fn a_folder_on_a_shared_mount_is_reported() {
+    in_namespaces("life::a_folder_on_a_shared_mount_is_reported", |_| {
+        let disk = on_disk();
+        let mount = |args: &[&str]| {
+            let done = Command::new("mount").args(args).arg(disk.path()).status().unwrap();
+            assert!(done.success(), "{args:?}");
+        };
+        mount(&["--bind", disk.path().to_str().unwrap()]);
+        let folder = Deliveries::open(disk.path().join("secrets"), Options::new()).unwrap();
+        let assigned = with_task(&[("a", 0, 0, 0o444, PAYLOAD)]);
+        let report = || {
+            let delivery = folder.deliver(&assigned.task(&task_id("t1")).unwrap()).unwrap();
+            delivery.report().missing().contains(&Missing::Private)
+        };
+        assert!(!report());
+        mount(&["--make-shared"]);
+        assert!(report());
     });
 }
 
@@ -286,7 +321,7 @@ fn a_folder_that_is_not_in_memory_is_refused_unless_told_otherwise() {
 
 #[test]
 fn a_folder_has_one_owner_and_holds_nothing_else() {
-    in_namespaces("life::a_folder_has_one_owner_and_holds_nothing_else", |_| {
+    in_namespaces("life::a_folder_has_one_owner_and_holds_nothing_else", |who| {
         let disk = on_disk();
         let dir = disk.path().join("secrets");
         let folder = Deliveries::open(&dir, Options::new()).unwrap();
@@ -294,6 +329,15 @@ fn a_folder_has_one_owner_and_holds_nothing_else() {
         drop(folder);
         fs::set_permissions(&dir, fs::Permissions::from_mode(0o755)).unwrap();
         assert!(matches!(Deliveries::open(&dir, Options::new()), Err(Error::Misuse(_))));
+        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700)).unwrap();
+        // A link to it is not it; and a stranger's folder is not ours, whoever gave it to us.
+        let link = disk.path().join("link");
+        std::os::unix::fs::symlink(&dir, &link).unwrap();
+        assert!(matches!(Deliveries::open(&link, Options::new()), Err(Error::Io { .. })));
+        if who == As::Root {
+            std::os::unix::fs::chown(&dir, Some(7), None).unwrap();
+            assert!(matches!(Deliveries::open(&dir, Options::new()), Err(Error::Misuse(_))));
+        }
         let home = disk.path().join("home");
         fs::create_dir(&home).unwrap();
         fs::set_permissions(&home, fs::Permissions::from_mode(0o700)).unwrap();

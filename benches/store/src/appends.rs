@@ -13,13 +13,24 @@ pub fn batch(count: usize, size: usize) -> Vec<Vec<u8>> {
     (0..count).map(|_| (0..size).map(|_| byte()).collect()).collect()
 }
 
+/// Another order each time, the same in each run.
+struct Order(u64);
+
+impl Order {
+    fn next(&mut self, count: usize) -> Vec<usize> {
+        let mut order: Vec<usize> = (0..count).collect();
+        for n in (1..count).rev() {
+            self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            order.swap(n, (self.0 >> 33) as usize % (n + 1));
+        }
+        order
+    }
+}
+
 pub fn run(plan: &Plan) -> Outcome {
+    println!("Appending a batch, durably, median / p99 in µs:\n");
     println!(
-        "### Appends\n\nMicroseconds a batch, median / 99th percentile; behind it, how much of the unsealed"
-    );
-    println!("store's rate, and how many times the plain file's time (medians).\n");
-    println!(
-        "| batch | sealed | unsealed | plain file | redb | fjall | sealed's rate of unsealed | unsealed of plain |"
+        "| batch | sealed | unsealed | plain file | redb | fjall | sealed's rate / unsealed's | unsealed / plain |"
     );
     println!("|---|---|---|---|---|---|---|---|");
     for size in [256, 4096] {
@@ -57,11 +68,10 @@ fn measure(plan: &Plan, entries: &[Vec<u8>], appends: usize) -> Outcome<Vec<(f64
         Box::new(Fjall::create(&at("fjall")?)?),
     ];
     let mut times = vec![Vec::with_capacity(appends); engines.len()];
+    let mut order = Order(1);
     for n in 0..appends + 8 {
-        let count = engines.len();
-        // Another one begins each time: what one leaves to the disk does not always meet the same.
-        for m in 0..count {
-            let which = (n + m) % count;
+        // What one leaves to the disk does not always meet the same.
+        for which in order.next(engines.len()) {
             let begun = Instant::now();
             engines[which].append(entries)?;
             let taken: Duration = begun.elapsed();

@@ -1,7 +1,8 @@
 //! The store beside itself without sealing, a plain preallocated file, redb and fjall, in one process
 //! and in turn: appends, starts, and appends while a DEK is rotated.
 //!
-//! `cargo run --release [-- --brief] [DIR]`: in DIR, or where temporary files are. Prints Markdown.
+//! `cargo run --release [-- [--brief] [--only appends|rotation|start] [DIR]]`: in DIR, or where temporary
+//! files are. Prints the tables of `BENCHMARKS.md`.
 
 mod appends;
 mod engines;
@@ -24,15 +25,21 @@ pub struct Plan {
 }
 
 fn main() -> Outcome {
-    let (mut brief, mut dir) = (false, std::env::temp_dir());
-    for argument in std::env::args().skip(1) {
-        if argument == "--brief" { brief = true } else { dir = argument.into() }
+    let (mut brief, mut only, mut dir) = (false, None, std::env::temp_dir());
+    let mut arguments = std::env::args().skip(1);
+    while let Some(argument) = arguments.next() {
+        match argument.as_str() {
+            "--brief" => brief = true,
+            "--only" => only = arguments.next(),
+            _ => dir = argument.into(),
+        }
     }
-    let (appends, entries, rounds) = if brief { (8, 2000, 1) } else { (400, 1_000_000, 3) };
+    let (appends, entries, rounds) = if brief { (8, 2000, 1) } else { (1000, 1_000_000, 3) };
     let plan = Plan { appends, entries, rounds, dir };
-    appends::run(&plan)?;
-    rotation::run(&plan)?;
-    start::run(&plan)
+    let parts: [(&str, fn(&Plan) -> Outcome); 3] =
+        [("appends", appends::run), ("rotation", rotation::run), ("start", start::run)];
+    let wanted = |name: &str| only.as_deref().is_none_or(|only| only == name);
+    parts.iter().filter(|(name, _)| wanted(name)).try_for_each(|(_, run)| run(&plan))
 }
 
 /// The median and the 99th percentile.

@@ -56,17 +56,13 @@ pub fn run(plan: &Plan) -> Outcome {
         times.sort_by(f64::total_cmp);
         times[times.len() / 2]
     });
+    println!("Opening {} entries of 256 B and reading every one, seconds:\n", plan.entries);
     println!(
-        "### Start\n\nSeconds to open a log of {} entries of 256 B and to read every entry.\n",
-        plan.entries
-    );
-    println!(
-        "| threads | sealed | unsealed | redb | fjall | sealed, times unsealed |\n|---|---|---|---|---|---|"
+        "| threads | sealed | unsealed | redb | fjall | sealed / unsealed |\n|---|---|---|---|---|---|"
     );
     let times = sealed / unsealed;
     println!("| 1 | {sealed:.3} | {unsealed:.3} | {redb:.3} | {fjall:.3} | {times:.2} |");
     let (threads, times) = (thread::available_parallelism()?, sealed_all / unsealed_all);
     println!("| {threads} | {sealed_all:.3} | {unsealed_all:.3} | | | {times:.2} |\n");
-    println!("With {threads} threads against unsealed with one: {:.2}\n", sealed_all / unsealed);
     Ok(())
 }

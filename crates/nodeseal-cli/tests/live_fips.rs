@@ -6,7 +6,6 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
 
 #[path = "live/daemon.rs"]
-#[allow(dead_code, reason = "not every test uses all of it")]
 mod daemon;
 
 use std::fs;

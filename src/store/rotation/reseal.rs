@@ -104,8 +104,12 @@ impl Reseal {
                     None => error,
                 });
             }
+            inner.stats.opened(records.iter().map(|(_, record)| &**record));
             let held = inner.log.seal_batch(after, &mut records)?;
-            self.bytes += records.iter().map(|(_, record)| len(record)).sum::<u64>();
+            let bytes = records.iter().map(|(_, record)| len(record)).sum::<u64>();
+            let count = u64::try_from(records.len()).unwrap_or(u64::MAX);
+            inner.stats.add().sealed(held.dek(), count, bytes);
+            self.bytes += bytes;
             if self.in_flight.iter().all(|other| other.dek() != held.dek()) {
                 self.in_flight.push(held);
             }

@@ -1,6 +1,6 @@
 //! What a writer on the disk can do to a store that is closed, CRCs included.
 
-use super::super::format::{META, RECORD, RECORD_HEAD, STATE};
+use super::super::format::{META, RECORD, RECORD_HEAD, SNAPSHOT, STATE};
 use super::*;
 use crate::fs::Fs;
 use crate::wal::{Frames, Kind, SegmentReader, Step as Read};
@@ -227,6 +227,30 @@ fn an_older_snapshot_is_refused() {
         disk.remove(&new).unwrap();
         assert!(matches!(opened(&disk), Err(Error::Missing(path)) if path == new));
     }
+}
+
+#[test]
+fn an_older_snapshot_with_its_own_header_is_known_to_be_older() {
+    let disk = SimFs::new();
+    let keyring = new_keyring(&disk);
+    let store = Store::create(place(&disk), &keyring, Options::new(NAME)).unwrap();
+    let installed = |at: u64, content: &[u8]| {
+        store.install(take_snapshot(&store, id(at, 1), content), Change::new()).unwrap();
+        store.inner.snapshot_path(store.state().snapshot.unwrap())
+    };
+    let old = installed(3, b"old state");
+    let old = disk.read_file(&old).unwrap();
+    let new = installed(5, b"new state");
+    drop((store, keyring));
+    disk.write_file(&new, &old).unwrap();
+    let path = last_segment(&disk);
+    let mut frames = frames_of(&disk, &path);
+    let headers = of_kind(&frames, SNAPSHOT);
+    frames[headers[1]] = frames[headers[0]].clone();
+    forge(&disk, &path, &frames);
+    let error = opened(&disk).unwrap_err();
+    let older = Error::RolledBack { what: "snapshot", found: 3, expected: 5 };
+    assert_eq!(error.to_string(), older.to_string());
 }
 
 #[test]

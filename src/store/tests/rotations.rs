@@ -144,6 +144,7 @@ fn a_step_is_bounded_and_tells_what_is_left() {
     for n in 0..10 {
         store.apply(entries(n * 8 + 1..=n * 8 + 8, 1)).unwrap();
     }
+    let old = keyring.status().deks[0].id;
     keyring.rotate_dek(Reason::Requested).unwrap();
     let budget = 1000;
     let mut rotation = store.rotation().budget(budget);
@@ -157,6 +158,7 @@ fn a_step_is_bounded_and_tells_what_is_left() {
                 assert!(entries == 1 || lens <= budget, "{entries} entries of {lens} bytes");
                 resealed += entries;
                 assert!(left <= before && left == 80 - resealed, "{left} after {resealed}");
+                assert_eq!(store.stats().entries_to_reseal, left);
                 before = left;
             }
             Step::Counted => counted += 1,
@@ -167,7 +169,13 @@ fn a_step_is_bounded_and_tells_what_is_left() {
     }
     assert_eq!(resealed, 80);
     assert!(counted > 20, "{counted} steps of counting");
-    assert_eq!(store.stats().deks.len(), 1, "nothing was opened for a reader");
+    let stats = store.stats();
+    let of = |dek| stats.deks[&dek];
+    let new = keyring.status().deks[0].id;
+    assert_eq!((of(old).records_sealed, of(old).records_opened), (80, 80));
+    assert_eq!((of(new).records_sealed, of(new).records_opened), (80, 0));
+    assert_eq!(of(new).bytes_sealed, of(old).bytes_opened);
+    assert_eq!(stats.bytes_resealed, of(new).bytes_sealed);
 }
 
 #[test]
@@ -179,13 +187,13 @@ fn it_runs_at_a_rate_and_can_be_broken_off() {
     }
     keyring.rotate_dek(Reason::Requested).unwrap();
     let mut steps = 0;
-    let mut rotation = store.rotation().budget(1000);
-    let done = rotation.run(u64::MAX, |_| {
+    let mut rotation = store.rotation().budget(1000).rate(u64::MAX);
+    let done = rotation.run(|_| {
         steps += 1;
         if steps == 5 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     });
     assert!(!done.unwrap() && steps == 5);
-    assert!(rotation.run(u64::MAX, |_| ControlFlow::Continue(())).unwrap());
+    assert!(rotation.run(|_| ControlFlow::Continue(())).unwrap());
     assert_eq!(keyring.status().deks.len(), 1);
     let second = core::time::Duration::from_secs(1);
     assert_eq!(rotation::pause(256 << 10, 1 << 20), second / 4);
