@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use nodeseal::delivery::{Deliveries, Options};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
 
 use crate::namespace::in_namespaces;
 use crate::support::{Over, PAYLOAD, assert_empty, assign, task_id, with_task};
@@ -82,20 +83,19 @@ fn swapped_names_lead_nowhere_when_they_are_removed() {
         let swapped = AtomicU64::new(0);
         std::thread::scope(|scope| {
             for (name, to) in [("file", key.as_path()), ("folder", key.parent().unwrap())] {
-                let (real, away) = (task.join(name), memory.path().join(name));
+                let (real, link) = (task.join(name), memory.path().join(name));
                 let (done, swapped) = (&done, &swapped);
                 scope.spawn(move || {
                     while !done.load(Ordering::Relaxed) {
-                        #[expect(clippy::disallowed_methods, reason = "an attacker's")]
-                        let moved = fs::rename(&real, &away);
-                        if moved.is_ok() && symlink(to, &real).is_ok() {
-                            swapped.fetch_add(1, Ordering::Relaxed);
-                            let _ = fs::remove_file(&real);
-                            #[expect(clippy::disallowed_methods, reason = "an attacker's")]
-                            let _ = fs::rename(&away, &real);
+                        // What it was exchanged for.
+                        let _ = fs::remove_file(&link);
+                        let _ = fs::remove_dir_all(&link);
+                        let _ = symlink(to, &link);
+                        for _ in 0..8 {
+                            // Between one call and the next of whoever looks at the name.
+                            let done = renameat_with(CWD, &real, CWD, &link, RenameFlags::EXCHANGE);
+                            swapped.fetch_add(u64::from(done.is_ok()), Ordering::Relaxed);
                         }
-                        let _ = fs::remove_file(&away);
-                        let _ = fs::remove_dir_all(&away);
                     }
                 });
             }
