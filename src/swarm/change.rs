@@ -132,19 +132,23 @@ impl Manager {
     ///
     /// As for [`Manager::apply`].
     pub fn plan(&self, change: Change<'_>) -> Result<Report> {
-        let reading = self.read()?;
-        let turn = Turn::of(change, &reading, &self.state)?;
+        let mut reading = self.read()?;
         // What is found half done is finished before the machine is asked for more.
-        let mut next = self.state.duplicate();
+        let (mut next, mut finished) = (self.state.duplicate(), None);
         while next.is_rotating() {
             next = next.without_retiring()?;
+            finished = Some(reading.index);
+            reading.index = reading.last_index_after(reading.index);
         }
+        let turn = Turn::of(change, &reading, &self.state)?;
         let last = turn.apply(&next)?;
-        let needed = turn.is_needed(&next, &last) || self.state.is_rotating();
+        let needed = turn.is_needed(&next, &last);
         let last = if last.is_rotating() { last.without_retiring()? } else { last };
         let mut report = reading.report(turn.edit);
-        if !needed {
-            report.replaced.clear();
+        match finished {
+            _ if needed => {}
+            Some(index) => report.snapshot_index = index,
+            None => report.replaced.clear(),
         }
         report.keys(&self.state, &last);
         Ok(report)
@@ -172,8 +176,9 @@ impl Manager {
         let mut reading = self.read()?;
         // Refused before anything is changed.
         Turn::of(change, &reading, &self.state)?;
-        let mut replaced = Vec::new();
+        let (mut replaced, mut finished) = (Vec::new(), None);
         while self.state.is_rotating() {
+            finished = Some(reading.index);
             replaced.extend(reading.report(Edit::Nothing).replaced);
             let next = self.state.duplicate();
             self.rewrite(Edit::Nothing, next, reading, progress)?;
@@ -185,6 +190,8 @@ impl Manager {
         if turn.is_needed(&self.state, &next) {
             replaced.append(&mut report.replaced);
             self.rewrite(turn.edit, next, reading, progress)?;
+        } else if let Some(index) = finished {
+            report.snapshot_index = index;
         }
         report.replaced = replaced;
         report.keys(&before, &self.state);

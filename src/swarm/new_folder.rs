@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 use crate::fs::{self, Fs};
 use crate::secret::SecretBytes;
 use crate::swarm::folder::Folder;
-use crate::swarm::log::{HardState, Members, SnapshotPoint};
-use crate::swarm::record::Sealer;
+use crate::swarm::log::{Entry, EntryKind, HardState, Members, SnapshotPoint};
+use crate::swarm::record::{self, Sealer};
 use crate::swarm::snapshot;
 use crate::wal::etcd::{SEGMENT_SIZE, Writer};
 
@@ -106,7 +106,8 @@ impl<'a> NewFolder<'a> {
         fs::copy(self.fs, from, &self.temp.join(name))
     }
 
-    /// Writes a snapshot, and a log that goes on from it and has no entry.
+    /// Writes a snapshot, and a log that goes on from it: for a sole manager with an entry with which
+    /// it can begin, as a [change](crate::swarm::Change) leaves it, else with none.
     ///
     /// # Errors
     ///
@@ -115,12 +116,21 @@ impl<'a> NewFolder<'a> {
         &self,
         metadata: &[u8],
         point: &SnapshotPoint,
-        hard_state: HardState,
+        mut hard_state: HardState,
         with: Sealer<'_>,
         content: SecretBytes,
     ) -> Result<()> {
         let mut log = Writer::create(self.fs, &self.folder().log(), metadata, SIZE)?;
         log.snapshot(point.index, &point.encode_record(Members::Voters))?;
+        if point.voters.len() == 1 {
+            let index = point.index.saturating_add(1);
+            let sealed = record::seal(Some(with), SecretBytes::new())?;
+            let empty = Entry { kind: EntryKind::Normal, term: point.term, index, data: &[] };
+            let mut bytes = empty.head(sealed.len());
+            bytes.extend_from_slice(sealed.expose());
+            log.entry(index, &bytes)?;
+            hard_state.commit = index;
+        }
         log.state(&hard_state.encode())?;
         log.finish()?;
         self.snapshot(point, with, content)

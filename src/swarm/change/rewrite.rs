@@ -4,6 +4,10 @@
 //! The new segment continues the chain of the last one, so that at every moment either the old files
 //! or the new ones are a whole log: first the segment gets its name, then the snapshot, then the old
 //! files go.
+//!
+//! A sole manager's segment has one more entry behind the snapshot, committed and empty as a new leader's.
+//! Newer dockerds find out that they are alone, and lead, when they apply something; with nothing to apply
+//! they wait until an election is due, for which `docker swarm unlock` may not wait.
 
 use std::path::PathBuf;
 
@@ -99,6 +103,12 @@ impl Reading {
         self.image.is_sole_member(self.member.raft_id)
     }
 
+    /// Index of the last entry that counts, after a snapshot at `index` was made: a sole manager has the
+    /// one behind it with which it begins.
+    pub(super) fn last_index_after(&self, index: u64) -> u64 {
+        if self.is_alone() { index.saturating_add(1) } else { index }
+    }
+
     /// The other members.
     pub(super) fn others(&self) -> Vec<RaftMember> {
         let others = self.image.members.values();
@@ -163,7 +173,8 @@ impl Reading {
         let members = if newer { Members::VotersSettled } else { Members::Voters };
         let voters = self.image.members.keys().copied().collect();
         let point = SnapshotPoint { index, term, voters };
-        let state = HardState { commit: index, ..self.state };
+        let commit = self.last_index_after(index);
+        let state = HardState { commit, ..self.state };
         // Etcd opens the last segment whose name's index is not above the snapshot's.
         let name = SegmentName {
             sequence: last.sequence.saturating_add(1),
@@ -189,6 +200,10 @@ impl Reading {
             for (offset, (kind, content)) in entries.into_iter().enumerate() {
                 let index = self.index.saturating_add(1).saturating_add(wide(offset));
                 put_entry(&mut draft, sealer, kind, self.state.term, index, content)?;
+            }
+            if commit > index {
+                let (kind, empty) = (EntryKind::Normal, SecretBytes::new());
+                put_entry(&mut draft, sealer, kind, self.state.term, commit, empty)?;
             }
             draft.put(Kind::State, &[&state.encode()])?;
             draft.put(Kind::Snapshot, &[&point.encode_record(members)])?;

@@ -141,6 +141,26 @@ fn cluster_key(disk: &SimFs, key: Option<&UnlockKey>) -> (Option<UnlockKey>, u64
     (key, cluster.facts.meta.version, cluster.facts.autolock)
 }
 
+/// Applies a change, and gives what was planned too: it is what is done, but that what finishes first is
+/// planned as one.
+#[track_caller]
+fn as_planned(folder: &Folder, change: Change<'_>) -> (Report, Report) {
+    let key = folder.key.as_ref();
+    let planned = open(&folder.disk, key).unwrap().plan(change).unwrap();
+    let report = apply(&folder.disk, key, change).unwrap();
+    assert_eq!(planned.snapshot_index, report.snapshot_index);
+    let after = match change {
+        Change::RotateUnlockKey { new, .. } | Change::Lock { new } => Some(new),
+        _ => key,
+    };
+    let state = State::read_in(&folder.disk, Path::new(DIR), after).unwrap();
+    assert_eq!(state.raft.snapshots[0].index, Some(report.snapshot_index));
+    // Behind it there is the entry with which a sole manager begins.
+    let behind = u64::from(state.objects.members.len() == 1);
+    assert_eq!(state.raft.hard_state.unwrap().commit, report.snapshot_index + behind);
+    (planned, report)
+}
+
 impl Folder {
     /// Applies a change, and sees that all is there, under new keys alone.
     #[track_caller]
@@ -148,8 +168,7 @@ impl Folder {
         let old = dek(&self.disk, self.key.as_ref());
         let was_empty = opened_by(&self.disk, &old).is_empty();
         assert!(!was_empty, "the search finds what is there");
-        let planned = open(&self.disk, self.key.as_ref()).unwrap().plan(change).unwrap();
-        let report = apply(&self.disk, self.key.as_ref(), change).unwrap();
+        let (planned, report) = as_planned(self, change);
         assert_eq!(planned, report, "what is planned is done");
         assert_eq!(secrets(&self.disk, after).unwrap(), self.secrets);
         let new = dek(&self.disk, after);
@@ -250,8 +269,6 @@ fn the_membership_is_cut_to_one() {
     let state = State::read_in(&folder.disk, Path::new(DIR), folder.key.as_ref()).unwrap();
     let own = state.raft.member.unwrap().raft_id;
     assert_eq!(state.objects.members.keys().copied().collect::<Vec<_>>(), [own]);
-    assert_eq!(state.raft.last_index, Some(report.snapshot_index));
-    assert_eq!(state.raft.hard_state.unwrap().commit, report.snapshot_index);
     assert!(report.objects[&ObjectKind::Node] == 3, "the nodes' objects stay");
     // Alone, it may have an unlock key of its own.
     let new = key(9);
@@ -280,7 +297,7 @@ fn what_is_half_done_is_finished() {
     let folder = load("1-autolocked");
     let first = dek(&folder.disk, folder.key.as_ref());
     begin(&folder, false);
-    let report = apply(&folder.disk, folder.key.as_ref(), Change::FinishRotation).unwrap();
+    let (_, report) = as_planned(&folder, Change::FinishRotation);
     assert!(report.finishes_rotation && report.new_dek);
     let second = dek(&folder.disk, folder.key.as_ref());
     assert!(second.ct_eq(&SecretKey::init(|bytes| bytes.fill(7))), "the pending one");
@@ -305,7 +322,7 @@ fn what_is_half_done_is_finished() {
 
     // A change finishes first, too.
     begin(&folder, false);
-    let report = apply(&folder.disk, folder.key.as_ref(), Change::RotateDek).unwrap();
+    let (_, report) = as_planned(&folder, Change::RotateDek);
     assert!(report.finishes_rotation && report.new_dek);
     let last = dek(&folder.disk, folder.key.as_ref());
     assert!(!last.ct_eq(&SecretKey::init(|bytes| bytes.fill(7))), "one more round");
