@@ -1,7 +1,17 @@
 //! A genuine dockerd before and after: it makes a cluster and stops, the command changes the
 //! cluster's folder, and dockerd goes on with it.
 //!
-//! Needs Debian's `docker.io` and root; skips, and says so, where either is missing.
+//! Needs Debian's `docker.io` and root; skips, and says so, where either is missing. `NODESEAL_DOCKERD`
+//! names another dockerd. That of Debian 13 in a chroot, 26.1.5, was such a one, by this script:
+//!
+//! ```sh
+//! #!/bin/sh
+//! exec unshare -m sh -c 'mount --rbind /tmp CHROOT/tmp && exec chroot CHROOT dockerd "$@"' dockerd "$@"
+//! ```
+//!
+//! All tests of this file passed with it, and all of `live_rescue.rs` (salvage after each fault, export
+//! and import, redact, clean), in ten minutes; and it started from the few states of each command that
+//! `live_interrupted.rs` ordinarily takes.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
 
