@@ -5,12 +5,13 @@ mod poly;
 mod rows;
 
 use self::lanes::EIGHT;
-use super::Message;
 use super::many::{self, ABREAST, Way};
-use super::poly64::{Poly64, equal};
+use super::poly64::Poly64;
 use super::vector::Avx2;
 use super::words::xor;
+use super::{Call, Message};
 use crate::crypto::TAG_LEN;
+use crate::crypto::verdict::equal;
 
 pub(super) use self::lanes::{at, stream};
 
@@ -29,13 +30,13 @@ const LONG: usize = 2 << 10;
 /// How much is encrypted before it is authenticated, in bytes: stays in the first cache.
 const PIECE: usize = 16 << 10;
 
-/// How much stack a call for `len` bytes uses at most, in bytes; for many messages `len` is the largest.
-pub(super) const fn depth(len: usize) -> usize {
-    match len {
-        ..WIDE => 2560,
-        WIDE..LONG => 3072,
-        LONG..usize::MAX => 6144,
-        usize::MAX.. => 8192,
+/// How much stack a call uses at most, in bytes.
+pub(super) const fn depth(call: Call) -> usize {
+    match call {
+        Call::Derive | Call::Seal(..WIDE) | Call::Open(..WIDE) => 2560,
+        Call::Seal(..LONG) | Call::Open(..LONG) => 3072,
+        Call::Seal(_) | Call::Open(_) => 6144,
+        Call::Many => 8192,
     }
 }
 
