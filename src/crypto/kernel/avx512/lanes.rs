@@ -25,7 +25,7 @@ fn start(key: &[u8; 32], nonce: [__m512i; 2], counter: [__m512i; 2]) -> Words {
     [x0, k0, k1, k2, k3, x1, n0, n1, c0, c1, x2, k4, k5, k6, k7, x3]
 }
 
-/// The same, from memory: the compiler would keep what it made before, all of it, in the frame.
+/// The same, from memory: the compiler would keep what it made before, all of it, in registers or the frame.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn start_again(key: &[u8; 32], nonce: [__m512i; 2], counter: [__m512i; 2]) -> Words {
@@ -156,7 +156,7 @@ pub(super) fn apply(
     {
         counter = counter.wrapping_add(LANES as u64);
         let counters = counters(counter);
-        let mut x = start(key, nonce, counters);
+        let mut x = start_again(key, nonce, counters);
         for words in waiting.0.as_chunks_mut::<4>().0 {
             double_round(&mut x);
             to_quarters(words);
@@ -168,6 +168,8 @@ pub(super) fn apply(
         double_round(&mut x);
         double_round(&mut x);
         *waiting = wait(sum(x, start_again(key, nonce, counters)));
+        // The compiler would keep them in registers too, and so in the frame.
+        black_box(&mut *waiting);
         at += CHUNK;
         encrypted(data, at);
     }
