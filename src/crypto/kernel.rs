@@ -3,7 +3,7 @@
 //! | kernel | needs | Salsa20 | Poly1305 |
 //! |---|---|---|---|
 //! | `avx512` | AVX-512 F, BW, VL, IFMA | 2 to 8 blocks by diagonals; 16 by lanes | eight blocks, or messages, by lanes |
-//! | `avx2` | AVX2 | 4 or 6 blocks by diagonals; 8 by lanes | four blocks by lanes |
+//! | `avx2` | AVX2 | 2 to 6 blocks by diagonals; 8 by lanes | four blocks by lanes |
 //! | `portable` | nothing | crate `salsa20` | crate `poly1305` |
 //!
 //! What a kernel computes with secrets stays in registers and in its frames, and the stack that it used
