@@ -3,7 +3,7 @@
 //! | kernel | needs | Salsa20 | Poly1305 |
 //! |---|---|---|---|
 //! | `avx512` | AVX-512 F, BW, VL, IFMA | 2 to 8 blocks by diagonals; 16 by lanes | eight blocks, or messages, by lanes |
-//! | `avx2` | AVX2 | 4 or 6 blocks by diagonals; 8 by lanes | four blocks by lanes |
+//! | `avx2` | AVX2 | 2 to 6 blocks by diagonals; 8 by lanes | four blocks by lanes |
 //! | `portable` | nothing | crate `salsa20` | crate `poly1305` |
 //!
 //! What a kernel computes with secrets stays in registers and in its frames, and the stack that it used
@@ -56,6 +56,15 @@ struct Places<const N: usize> {
     counters: [u64; N],
 }
 
+/// What a call is for, of how many bytes where that matters.
+#[derive(Clone, Copy)]
+enum Call {
+    Derive,
+    Seal(usize),
+    Open(usize),
+    Many,
+}
+
 /// One way to compute the box.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kernel {
@@ -66,10 +75,10 @@ pub(crate) enum Kernel {
     Portable,
 }
 
-/// Runs a function of the chosen kernel, for so many bytes, and overwrites the stack that it used.
+/// Runs a function of the chosen kernel and overwrites the stack that it used.
 macro_rules! dispatch {
-    ($kernel:ident, $len:expr, $call:ident($($argument:expr),*)) => {
-        wiped_to($kernel.depth($len), || match $kernel {
+    ($kernel:ident, $for:expr, $call:ident($($argument:expr),*)) => {
+        wiped_to($kernel.depth($for), || match $kernel {
             #[cfg(target_arch = "x86_64")]
             Kernel::Avx512(kernel) => kernel.$call($($argument),*),
             #[cfg(target_arch = "x86_64")]
@@ -110,29 +119,29 @@ impl Kernel {
         }
     }
 
-    /// How much stack a call for a message of `len` bytes uses at most, in bytes.
-    const fn depth(self, len: usize) -> usize {
+    /// How much stack a call uses at most, in bytes.
+    const fn depth(self, call: Call) -> usize {
         // Unoptimized code keeps every vector on the stack.
         if cfg!(debug_assertions) {
             return 64 << 10;
         }
         match self {
             #[cfg(target_arch = "x86_64")]
-            Self::Avx512(_) => avx512::depth(len),
+            Self::Avx512(_) => avx512::depth(call),
             #[cfg(target_arch = "x86_64")]
-            Self::Avx2(_) => avx2::depth(len),
+            Self::Avx2(_) => avx2::depth(call),
             Self::Portable => portable::DEPTH,
         }
     }
 
     /// `HSalsa20(key, input)`.
     pub(crate) fn derive(self, key: &[u8; 32], input: &[u8; 16], out: &mut [u8; 32]) {
-        dispatch!(self, 0, derive(key, input, out));
+        dispatch!(self, Call::Derive, derive(key, input, out));
     }
 
     /// Encrypts `data` under a subkey and gives its tag.
     pub(crate) fn seal(self, key: &[u8; 32], suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN] {
-        dispatch!(self, data.len(), seal(key, suffix, data))
+        dispatch!(self, Call::Seal(data.len()), seal(key, suffix, data))
     }
 
     /// Decrypts `data` under a subkey if its tag is right, and tells whether it is.
@@ -143,13 +152,13 @@ impl Kernel {
         tag: &[u8; TAG_LEN],
         data: &mut [u8],
     ) -> bool {
-        dispatch!(self, data.len(), open(key, suffix, tag, data))
+        dispatch!(self, Call::Open(data.len()), open(key, suffix, tag, data))
     }
 
     /// The tag of `data` under a one-time key.
     #[cfg(test)]
     fn mac(self, key: &[u8; 32], data: &[u8]) -> [u8; TAG_LEN] {
-        dispatch!(self, data.len(), mac(key, data))
+        dispatch!(self, Call::Seal(data.len()), mac(key, data))
     }
 
     /// The tags of eight texts, each under the one-time key that its block begins with.
@@ -178,7 +187,7 @@ impl Kernel {
         suffix: &[u8; 8],
         data: &mut [u8],
     ) -> [u8; TAG_LEN] {
-        dispatch!(self, data.len(), derive_seal(key, prefix, suffix, data))
+        dispatch!(self, Call::Seal(data.len()), derive_seal(key, prefix, suffix, data))
     }
 
     /// As [`Kernel::open`], under the subkey of `key` and `prefix`.
@@ -190,17 +199,17 @@ impl Kernel {
         tag: &[u8; TAG_LEN],
         data: &mut [u8],
     ) -> bool {
-        dispatch!(self, data.len(), derive_open(key, prefix, suffix, tag, data))
+        dispatch!(self, Call::Open(data.len()), derive_open(key, prefix, suffix, tag, data))
     }
 
     /// As [`Kernel::seal`], for each of `messages`.
     pub(crate) fn seal_many(self, key: &[u8; 32], messages: &mut [Message<'_>]) {
-        dispatch!(self, usize::MAX, seal_many(key, messages));
+        dispatch!(self, Call::Many, seal_many(key, messages));
     }
 
     /// As [`Kernel::open`], for each of `messages`.
     pub(crate) fn open_many(self, key: &[u8; 32], messages: &mut [Message<'_>]) {
-        dispatch!(self, usize::MAX, open_many(key, messages));
+        dispatch!(self, Call::Many, open_many(key, messages));
     }
 }
 

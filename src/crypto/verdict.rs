@@ -5,9 +5,23 @@
 //! these are the only ones that may be taken. One verdict does not pass here: that of the crate
 //! `chacha20poly1305`, inside of it (`ct/verdicts.supp`).
 
+use subtle::ConstantTimeEq;
+
+use super::TAG_LEN;
+
+/// Whether a tag is the one that was computed. Constant time, until it is known.
+#[inline(always)]
+pub(super) fn equal(tag: &[u8; TAG_LEN], computed: [u8; TAG_LEN]) -> bool {
+    // As words: bytes would be compared one by one.
+    let words = tag.as_chunks::<8>().0.iter().zip(computed.as_chunks::<8>().0);
+    let difference =
+        words.fold(0, |sum, (a, b)| sum | (u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b)));
+    public(difference.ct_eq(&0).into())
+}
+
 /// `right`, which from here on may be branched on.
 #[inline(always)]
-pub(crate) fn public(right: bool) -> bool {
+pub(super) fn public(right: bool) -> bool {
     #[cfg(nodeseal_ct)]
     let right = watch::tell(right);
     right

@@ -5,19 +5,17 @@ mod poly;
 mod rows;
 
 use self::lanes::EIGHT;
-use super::Message;
+use self::rows::FEW;
 use super::many::{self, ABREAST, Way};
-use super::poly64::{Poly64, equal};
+use super::poly64::Poly64;
 use super::vector::Avx2;
 use super::words::xor;
+use super::{Call, Message};
 use crate::crypto::TAG_LEN;
+use crate::crypto::verdict::equal;
 
 pub(super) use self::lanes::{at, stream};
 
-/// Up to which length a message is encrypted with four blocks of diagonals, in bytes.
-const SHORT: usize = 4 * 64 - 32;
-/// The same with six blocks.
-const MEDIUM: usize = 6 * 64 - 32;
 /// The first blocks of longer messages: one on the integer units, and eight by lanes.
 const NINE: usize = 1 + EIGHT;
 /// What they are for, in bytes.
@@ -29,13 +27,12 @@ const LONG: usize = 2 << 10;
 /// How much is encrypted before it is authenticated, in bytes: stays in the first cache.
 const PIECE: usize = 16 << 10;
 
-/// How much stack a call for `len` bytes uses at most, in bytes; for many messages `len` is the largest.
-pub(super) const fn depth(len: usize) -> usize {
-    match len {
-        ..WIDE => 2560,
-        WIDE..LONG => 3072,
-        LONG..usize::MAX => 6144,
-        usize::MAX.. => 8192,
+/// How much stack a call uses at most, in bytes.
+pub(super) const fn depth(call: Call) -> usize {
+    match call {
+        Call::Derive | Call::Seal(..LONG) | Call::Open(..LONG) => 2560,
+        Call::Seal(_) | Call::Open(_) => 5120,
+        Call::Many => 8192,
     }
 }
 
@@ -118,10 +115,8 @@ fn update(poly: &mut Poly64, data: &[u8]) {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn begin(key: &[u8; 32], suffix: &[u8; 8], len: usize, blocks: &mut [[u8; 64]; NINE]) -> Poly64 {
-    if len <= SHORT {
-        rows::blocks::<2>(key, suffix, blocks);
-    } else if len <= MEDIUM {
-        rows::blocks::<3>(key, suffix, blocks);
+    if 32 + len <= FEW {
+        rows::few(key, suffix, 0, 32 + len, blocks);
     } else {
         let [zero, next @ ..] = blocks;
         lanes::first(key, suffix, zero, next);

@@ -6,32 +6,29 @@ mod lanes;
 mod pairs;
 mod poly;
 mod rows;
+mod short;
+mod transpose;
 
 use core::arch::x86_64::*;
 
 use self::poly::{HighPowers, Powers, Sums};
 use self::rows::Key;
-use super::Message;
 use super::many::{self, ABREAST, LANES, Way};
 use super::memory::{load_part, load512, store_part, store512};
-use super::poly64::{Poly64, equal};
+use super::poly64::Poly64;
 use super::vector::Avx512;
 use super::words::xor_whole;
+use super::{Call, Message};
 use crate::crypto::TAG_LEN;
+use crate::crypto::verdict::equal;
 
 pub(super) use self::lanes::{at, stream};
 
-/// Up to which length a message is encrypted with two blocks of diagonals, in bytes.
-const TWO: usize = room(2);
-const BEYOND_TWO: usize = TWO + 1;
-/// The same with four.
-const FOUR: usize = room(4);
-const BEYOND_FOUR: usize = FOUR + 1;
-/// The same with six.
-const SIX: usize = room(6);
-/// The same with eight.
+/// Up to which length a message is encrypted with blocks of diagonals, in bytes.
 const MEDIUM: usize = room(8);
 const BEYOND_MEDIUM: usize = MEDIUM + 1;
+/// Up to which length it is encrypted with block 0 and sixteen more that stay in registers, in bytes.
+const NEAR: usize = 64 * LANES;
 /// From which length on the powers of `r` are worth their price, in bytes.
 const WIDE: usize = BEYOND_MEDIUM;
 /// From which length on more of them are.
@@ -41,13 +38,13 @@ const MANY: usize = 3 << 10;
 /// How much is encrypted before it is authenticated, in bytes: stays in the first cache.
 const PIECE: usize = 8 << 10;
 
-/// How much stack a call for `len` bytes uses at most, in bytes; for many messages `len` is the largest.
-pub(super) const fn depth(len: usize) -> usize {
-    match len {
-        ..=MEDIUM => 1024,
-        BEYOND_MEDIUM..LONG => 2560,
-        LONG..usize::MAX => 5120,
-        usize::MAX.. => 6144,
+/// How much stack a call uses at most, in bytes.
+pub(super) const fn depth(call: Call) -> usize {
+    match call {
+        Call::Derive | Call::Seal(..=NEAR) | Call::Open(..=MEDIUM) => 1024,
+        Call::Seal(..LONG) | Call::Open(_) => 2560,
+        Call::Seal(_) => 3072,
+        Call::Many => 5120,
     }
 }
 
@@ -61,7 +58,8 @@ pub(super) fn derive(key: &[u8; 32], input: &[u8; 16], out: &mut [u8; 32]) {
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
 pub(super) fn seal(key: &[u8; 32], suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN] {
     match data.len() {
-        ..=MEDIUM => seal_short(&Key::load(key), suffix, data),
+        ..=MEDIUM => short::seal(&Key::load(key), suffix, data),
+        BEYOND_MEDIUM..=NEAR => seal_near(key, suffix, data),
         _ => seal_long(key, suffix, data),
     }
 }
@@ -75,7 +73,8 @@ pub(super) fn derive_seal(
     data: &mut [u8],
 ) -> [u8; TAG_LEN] {
     match data.len() {
-        ..=MEDIUM => seal_short(&Key::load(key).derive(prefix), suffix, data),
+        ..=MEDIUM => short::seal(&Key::load(key).derive(prefix), suffix, data),
+        BEYOND_MEDIUM..=NEAR => seal_near(&derived(key, prefix), suffix, data),
         _ => seal_long(&derived(key, prefix), suffix, data),
     }
 }
@@ -84,7 +83,7 @@ pub(super) fn derive_seal(
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
 pub(super) fn open(key: &[u8; 32], suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: &mut [u8]) -> bool {
     match data.len() {
-        ..=MEDIUM => open_short(&Key::load(key), suffix, tag, data),
+        ..=MEDIUM => short::open(&Key::load(key), suffix, tag, data),
         _ => open_long(key, suffix, tag, data),
     }
 }
@@ -99,7 +98,7 @@ pub(super) fn derive_open(
     data: &mut [u8],
 ) -> bool {
     match data.len() {
-        ..=MEDIUM => open_short(&Key::load(key).derive(prefix), suffix, tag, data),
+        ..=MEDIUM => short::open(&Key::load(key).derive(prefix), suffix, tag, data),
         _ => open_long(&derived(key, prefix), suffix, tag, data),
     }
 }
@@ -169,53 +168,22 @@ pub(super) fn mac(key: &[u8; 32], data: &[u8]) -> [u8; TAG_LEN] {
     authenticate(Poly64::from_key(key), data)
 }
 
-/// Calls a function with as many blocks of diagonals as `data` takes.
-macro_rules! with_rows {
-    ($call:ident($key:ident, $suffix:ident, $($argument:expr),*), $len:expr) => {{
-        let start = $key.start($suffix);
-        match $len {
-            ..=TWO => $call(pairs::blocks::<1>(start).as_flattened(), $($argument),*),
-            BEYOND_TWO..=FOUR => $call(pairs::blocks::<2>(start).as_flattened(), $($argument),*),
-            BEYOND_FOUR..=SIX => $call(pairs::blocks::<3>(start).as_flattened(), $($argument),*),
-            _ => $call(fours::blocks::<2>(start).as_flattened(), $($argument),*),
-        }
-    }};
-}
-
-#[inline]
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-fn seal_short(key: &Key, suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN] {
-    with_rows!(seal_with(key, suffix, data), data.len())
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-fn seal_with(blocks: &[__m512i], data: &mut [u8]) -> [u8; TAG_LEN] {
-    xor_from_half(blocks, data);
-    authenticate_short(authenticator(blocks), data)
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-fn open_short(key: &Key, suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: &mut [u8]) -> bool {
-    with_rows!(open_with(key, suffix, tag, data), data.len())
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-fn open_with(blocks: &[__m512i], tag: &[u8; TAG_LEN], data: &mut [u8]) -> bool {
-    let right = equal(tag, authenticate_short(authenticator(blocks), data));
-    if right {
-        xor_from_half(blocks, data);
-    }
-    right
+fn seal_near(key: &[u8; 32], suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN] {
+    let mut first = [0; 64];
+    let blocks = lanes::near(key, suffix, &mut first);
+    let (poly, _) = split(&first);
+    let powers = Powers::new(poly.r);
+    xor_near(load512(&first), blocks, data);
+    authenticate_with(&powers, poly, data)
 }
 
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
 fn seal_long(key: &[u8; 32], suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN] {
-    let (mut first, mut waiting) = ([0; 64], [[0; 64]; LANES]);
-    lanes::first(key, suffix, &mut first, &mut waiting);
+    let mut first = [0; 64];
+    let mut waiting = lanes::first(key, suffix, &mut first);
     let (poly, head) = split(&first);
     xor_start(data, head);
     if data.len() >= LONG {
@@ -254,8 +222,8 @@ fn seal_pieces(
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
 fn open_long(key: &[u8; 32], suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: &mut [u8]) -> bool {
-    let (mut first, mut waiting) = ([0; 64], [[0; 64]; LANES]);
-    lanes::first(key, suffix, &mut first, &mut waiting);
+    let mut first = [0; 64];
+    let mut waiting = lanes::first(key, suffix, &mut first);
     let (poly, head) = split(&first);
     let right = equal(tag, authenticate(poly, data));
     if right {
@@ -265,17 +233,11 @@ fn open_long(key: &[u8; 32], suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: &mut [
     right
 }
 
-#[inline(always)]
-fn authenticate_short(mut poly: Poly64, data: &[u8]) -> [u8; TAG_LEN] {
-    poly.update(data);
-    poly.finish()
-}
-
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
 fn authenticate(poly: Poly64, data: &[u8]) -> [u8; TAG_LEN] {
     match data.len() {
-        ..WIDE => authenticate_short(poly, data),
+        ..WIDE => poly.tag(data),
         _ => authenticate_with(&Powers::new(poly.r), poly, data),
     }
 }
@@ -313,43 +275,20 @@ fn split(first: &[u8; 64]) -> (Poly64, &[u8; 32]) {
     }
 }
 
-/// As [`split`], out of a register.
+/// XORs the stream from the second half of `zero` on into `data`, of at most [`NEAR`] bytes.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-fn authenticator(blocks: &[__m512i]) -> Poly64 {
-    let first = match blocks {
-        [first, ..] => *first,
-        [] => _mm512_setzero_si512(),
-    };
-    Poly64::new(
-        integer(_mm512_castsi512_si128(first)),
-        integer(_mm512_extracti32x4_epi32::<1>(first)),
-    )
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-fn integer(x: __m128i) -> u128 {
-    let low = _mm_cvtsi128_si64(x).cast_unsigned();
-    let high = _mm_extract_epi64::<1>(x).cast_unsigned();
-    u128::from(low) | u128::from(high) << 64
-}
-
-/// XORs the stream from its 33rd byte on into `data`.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-fn xor_from_half(blocks: &[__m512i], data: &mut [u8]) {
-    let mut rest = data;
-    for (i, block) in blocks.iter().enumerate() {
-        // The second half of this block, the first of the next.
-        let next = blocks.get(i + 1).unwrap_or(block);
-        let stream = _mm512_shuffle_i64x2::<0b01_00_11_10>(*block, *next);
-        let (chunk, more) = rest.split_at_mut(rest.len().min(64));
-        match chunk.as_chunks_mut::<64>() {
-            ([chunk], _) => store512(chunk, _mm512_xor_si512(load512(chunk), stream)),
-            (_, []) => return,
-            (_, part) => store_part(part, _mm512_xor_si512(load_part(part), stream)),
-        }
-        rest = more;
+fn xor_near(zero: __m512i, blocks: [__m512i; LANES], data: &mut [u8]) {
+    let (chunks, part) = data.as_chunks_mut::<64>();
+    let (mut chunks, mut before, mut stream) = (chunks.iter_mut(), zero, zero);
+    // By value, and left where the data ends: so it is unrolled, and the blocks stay in registers.
+    for block in blocks {
+        stream = _mm512_shuffle_i64x2::<0b01_00_11_10>(before, block);
+        let Some(chunk) = chunks.next() else { break };
+        store512(chunk, _mm512_xor_si512(load512(chunk), stream));
+        before = block;
+    }
+    if !part.is_empty() {
+        store_part(part, _mm512_xor_si512(load_part(part), stream));
     }
 }

@@ -6,10 +6,10 @@
 //! remains of each message, in their order. After the first pass all messages can be authenticated, which
 //! is done to eight of them at once.
 
-use super::poly64::equal;
 use super::words::{xor, xor_block, xor_whole};
 use super::{Message, Places};
 use crate::crypto::TAG_LEN;
+use crate::crypto::verdict::equal;
 
 /// Blocks that one pass makes, and messages in a group.
 pub(super) const LANES: usize = 16;

@@ -13,9 +13,7 @@
 //! with products below 2¹²⁵, so that sums of three fit. `h2` is at most 4 wherever a block begins, and 7
 //! with the block's own bit and the carries: `h2·s1` fits a word.
 
-use subtle::ConstantTimeEq;
-
-use crate::crypto::{TAG_LEN, verdict};
+use crate::crypto::TAG_LEN;
 
 /// The bits that `r` may have.
 const CLAMP: u128 = 0x0fff_fffc_0fff_fffc_0fff_fffc_0fff_ffff;
@@ -76,7 +74,14 @@ impl Poly64 {
         self.h = fold([h0, h1, h2 * r0 + carry]);
     }
 
-    /// The tag.
+    /// The tag of all that was taken in, and `data`.
+    #[inline(always)]
+    pub(super) fn tag(mut self, data: &[u8]) -> [u8; TAG_LEN] {
+        self.update(data);
+        self.finish()
+    }
+
+    /// The tag of all that was taken in.
     #[inline(always)]
     pub(super) fn finish(self) -> [u8; TAG_LEN] {
         // Folded once more h is below 2¹³⁰, and p = 2¹³⁰ - 5 must come off exactly if h + 5 ≥ 2¹³⁰.
@@ -116,11 +121,4 @@ fn read_tail(data: &[u8], tail: &[u8]) -> u128 {
         Some(last) => u128::from_le_bytes(*last) >> (8 * (16 - tail.len())),
         None => tail.iter().rev().fold(0, |word, byte| word << 8 | u128::from(*byte)),
     }
-}
-
-/// Compares tags in constant time.
-#[inline(always)]
-pub(super) fn equal(tag: &[u8; TAG_LEN], computed: [u8; TAG_LEN]) -> bool {
-    let [low, high] = halves(u128::from_le_bytes(*tag) ^ u128::from_le_bytes(computed));
-    verdict::public((low | high).ct_eq(&0).into())
 }

@@ -210,6 +210,40 @@ fn batches_agree() {
     }
 }
 
+/// Beyond 256 GiB: no message of a test is as long.
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn the_counter_carries_into_its_high_word() {
+    use salsa20::SalsaCore;
+    use salsa20::cipher::consts::U10;
+    use salsa20::cipher::{KeyIvInit, StreamCipherCore, StreamCipherSeekCore};
+
+    let (key, suffix) = (array::<32>(1), array::<8>(2));
+    for before in [0, 1, 2, 3, 5, 8, 15, 16, 20, 40] {
+        let counter = (7 << 32) - before;
+        for blocks in 1..42 {
+            let len = 64 * blocks - 7;
+            let mut expected = vec![0; len];
+            let mut stream = SalsaCore::<U10>::new((&key).into(), (&suffix).into());
+            stream.set_block_pos(counter);
+            stream.apply_keystream_partial((&mut *expected).into());
+            for kernel in Kernel::available() {
+                let mut data = vec![0; len];
+                match kernel {
+                    Kernel::Avx512(kernel) => {
+                        many::Lanes::stream(kernel, &key, &suffix, counter, &mut data);
+                    }
+                    Kernel::Avx2(kernel) => {
+                        many::Lanes::stream(kernel, &key, &suffix, counter, &mut data);
+                    }
+                    Kernel::Portable => continue,
+                }
+                assert!(data == expected, "{kernel:?} {before} {blocks}");
+            }
+        }
+    }
+}
+
 #[test]
 fn what_is_shorter_than_a_tag_is_no_message() {
     for kernel in Kernel::available() {

@@ -3,7 +3,7 @@
 use core::arch::x86_64::*;
 use core::hint::black_box;
 
-use super::rows::turn;
+use super::rows::{FEW, few, turn};
 use crate::crypto::kernel::Places;
 use crate::crypto::kernel::memory::{load_words256, load256, store256};
 use crate::crypto::kernel::words::{Block, CONSTANTS, key_words, xor_block};
@@ -191,7 +191,12 @@ pub(in crate::crypto::kernel) fn stream(
         return;
     }
     let mut stream = [[0; 64]; EIGHT];
-    core::<false>(key, &nonces, &counters(counter), &mut stream);
+    let len = last.as_flattened().len() + rest.len();
+    if len <= FEW {
+        few(key, suffix, counter, len, &mut stream);
+    } else {
+        core::<false>(key, &nonces, &counters(counter), &mut stream);
+    }
     let (stream, next) = stream.split_at(last.len());
     xor_all(stream, last.as_flattened_mut());
     xor_all(next, rest);

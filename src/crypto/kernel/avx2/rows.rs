@@ -51,30 +51,52 @@ impl<const N: usize> Wide<N> {
     }
 }
 
-/// The first `2·N` blocks, from counter 0.
+/// How many bytes are few.
+pub(super) const FEW: usize = 6 * 64;
+
+/// The blocks from `counter` on that `len` bytes take, which are [`FEW`] at the most.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn blocks<const N: usize>(key: &[u8; 32], suffix: &[u8; 8], out: &mut [[u8; 64]]) {
+pub(super) fn few(
+    key: &[u8; 32],
+    suffix: &[u8; 8],
+    counter: u64,
+    len: usize,
+    out: &mut [[u8; 64]],
+) {
+    match len.div_ceil(64) {
+        ..=2 => blocks::<1>(key, suffix, counter, out),
+        3..=4 => blocks::<2>(key, suffix, counter, out),
+        _ => blocks::<3>(key, suffix, counter, out),
+    }
+}
+
+/// `2·N` blocks, from `counter` on.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn blocks<const N: usize>(key: &[u8; 32], suffix: &[u8; 8], counter: u64, out: &mut [[u8; 64]]) {
     let [k0, k1, k2, k3, k4, k5, k6, k7] = key_words(key).map(u32::cast_signed);
     let [n0, n1] = split(u64::from_le_bytes(*suffix)).map(u32::cast_signed);
     let [x0, x1, x2, x3] = CONSTANTS.map(u32::cast_signed);
     let a = _mm256_broadcastsi128_si256(_mm_setr_epi32(x0, x1, x2, x3));
-    let b = _mm256_broadcastsi128_si256(_mm_setr_epi32(k3, 0, k7, k2));
-    let c = _mm256_broadcastsi128_si256(_mm_setr_epi32(0, k6, k1, n1));
     let d = _mm256_broadcastsi128_si256(_mm_setr_epi32(k5, k0, n0, k4));
-    let mut start = [c; N];
-    for (i, start) in (0i32..).step_by(2).zip(&mut start) {
-        *start = _mm256_add_epi32(c, _mm256_setr_epi32(i, 0, 0, 0, i + 1, 0, 0, 0));
+    let zero = _mm256_setzero_si256();
+    let (mut b, mut c) = ([zero; N], [zero; N]);
+    for (first, (b, c)) in (counter..).step_by(2).zip(b.iter_mut().zip(&mut c)) {
+        let [l0, h0] = split(first).map(u32::cast_signed);
+        let [l1, h1] = split(first.wrapping_add(1)).map(u32::cast_signed);
+        *b = _mm256_setr_epi32(k3, h0, k7, k2, k3, h1, k7, k2);
+        *c = _mm256_setr_epi32(l0, k6, k1, n1, l1, k6, k1, n1);
     }
-    let mut wide = Wide { a: [a; N], b: [b; N], c: start, d: [d; N] };
+    let mut wide = Wide { a: [a; N], b, c, d: [d; N] };
     for _ in 0..10 {
         wide.round();
         wide.round();
     }
     for (i, out) in out.as_chunks_mut::<2>().0.iter_mut().take(N).enumerate() {
         let a = _mm256_add_epi32(wide.a[i], a);
-        let b = _mm256_add_epi32(wide.b[i], b);
-        let c = _mm256_add_epi32(wide.c[i], start[i]);
+        let b = _mm256_add_epi32(wide.b[i], b[i]);
+        let c = _mm256_add_epi32(wide.c[i], c[i]);
         let d = _mm256_add_epi32(wide.d[i], d);
         store(out, a, b, c, d);
     }

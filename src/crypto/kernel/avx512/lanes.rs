@@ -3,12 +3,13 @@
 use core::arch::x86_64::*;
 use core::hint::black_box;
 
+use super::transpose::{all, quarters, whole};
 use crate::crypto::kernel::Places;
 use crate::crypto::kernel::many::LANES;
 use crate::crypto::kernel::memory::{load_part, load_words512, load512, store_part, store512};
 use crate::crypto::kernel::words::{Block, CONSTANTS, key_words, split};
 
-type Words = [__m512i; 16];
+type Words = [__m512i; LANES];
 
 /// What sixteen blocks are for, in bytes.
 const CHUNK: usize = 64 * LANES;
@@ -24,7 +25,7 @@ fn start(key: &[u8; 32], nonce: [__m512i; 2], counter: [__m512i; 2]) -> Words {
     [x0, k0, k1, k2, k3, x1, n0, n1, c0, c1, x2, k4, k5, k6, k7, x3]
 }
 
-/// The same, from memory: the compiler would keep what it made before, all of it, in the frame.
+/// The same, from memory: the compiler would keep what it made before, all of it, in registers or the frame.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 fn start_again(key: &[u8; 32], nonce: [__m512i; 2], counter: [__m512i; 2]) -> Words {
@@ -52,39 +53,6 @@ fn double_round(x: &mut Words) {
     step!(x, 9, [2, 1, 0], [7, 6, 5], [8, 11, 10], [13, 12, 15]);
     step!(x, 13, [3, 2, 1], [4, 7, 6], [9, 8, 11], [14, 13, 12]);
     step!(x, 18, [0, 3, 2], [5, 4, 7], [10, 9, 8], [15, 14, 13]);
-}
-
-/// Four words in a row, of all blocks. The vector `j` of the result has those words of the blocks j,
-/// 4 + j, 8 + j, 12 + j.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn quarters([x0, x1, x2, x3]: [__m512i; 4]) -> [__m512i; 4] {
-    let low01 = _mm512_unpacklo_epi32(x0, x1);
-    let high01 = _mm512_unpackhi_epi32(x0, x1);
-    let low23 = _mm512_unpacklo_epi32(x2, x3);
-    let high23 = _mm512_unpackhi_epi32(x2, x3);
-    [
-        _mm512_unpacklo_epi64(low01, low23),
-        _mm512_unpackhi_epi64(low01, low23),
-        _mm512_unpacklo_epi64(high01, high23),
-        _mm512_unpackhi_epi64(high01, high23),
-    ]
-}
-
-/// The blocks j, 4 + j, 8 + j, 12 + j from their four quarters.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn whole([q0, q1, q2, q3]: [__m512i; 4]) -> [__m512i; 4] {
-    let low01 = _mm512_shuffle_i32x4::<0b01_00_01_00>(q0, q1);
-    let high01 = _mm512_shuffle_i32x4::<0b11_10_11_10>(q0, q1);
-    let low23 = _mm512_shuffle_i32x4::<0b01_00_01_00>(q2, q3);
-    let high23 = _mm512_shuffle_i32x4::<0b11_10_11_10>(q2, q3);
-    [
-        _mm512_shuffle_i32x4::<0b10_00_10_00>(low01, low23),
-        _mm512_shuffle_i32x4::<0b11_01_11_01>(low01, low23),
-        _mm512_shuffle_i32x4::<0b10_00_10_00>(high01, high23),
-        _mm512_shuffle_i32x4::<0b11_01_11_01>(high01, high23),
-    ]
 }
 
 #[inline]
@@ -129,13 +97,21 @@ fn halves_of(numbers: &[u64; LANES]) -> [__m512i; 2] {
 /// Sixteen blocks that were made and wait, word by word, to be used.
 ///
 /// What comes after the rounds is shuffles, loads and stores in a row, which leave the adders idle: it is
-/// done during the rounds of the next sixteen blocks, where the rotations leave room for it.
-pub(super) type Waiting = [[u8; 64]; LANES];
+/// done during the rounds of the next sixteen blocks, where the rotations leave room for it. Aligned, for
+/// a vector in two lines of the cache takes twice as long.
+#[repr(align(64))]
+pub(super) struct Waiting([[u8; 64]; LANES]);
 
-/// Makes blocks 1 to 16, and beside, on the integer units, block 0.
+/// Makes blocks 1 to 16, and beside, on the integer units, block 0. `call` is given the sixteen, word by
+/// word: so that there is one caller to a copy of this, and they reach it in registers.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-pub(super) fn first(key: &[u8; 32], suffix: &[u8; 8], zero: &mut [u8; 64], waiting: &mut Waiting) {
+fn beside<T>(
+    key: &[u8; 32],
+    suffix: &[u8; 8],
+    zero: &mut [u8; 64],
+    call: impl FnOnce(Words) -> T,
+) -> T {
     let (nonce, counters) = (nonce(suffix), counters(1));
     let mut x = start(key, nonce, counters);
     let mut beside = Block::new(key, suffix);
@@ -144,7 +120,21 @@ pub(super) fn first(key: &[u8; 32], suffix: &[u8; 8], zero: &mut [u8; 64], waiti
         beside.double_round();
     }
     beside.finish(zero);
-    put(&x, &start_again(key, nonce, counters), waiting);
+    call(sum(x, start_again(key, nonce, counters)))
+}
+
+/// Makes block 0, and blocks 1 to 16 that wait.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(super) fn first(key: &[u8; 32], suffix: &[u8; 8], zero: &mut [u8; 64]) -> Waiting {
+    beside(key, suffix, zero, |words| wait(words))
+}
+
+/// Makes block 0, and blocks 1 to 16 in registers.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(super) fn near(key: &[u8; 32], suffix: &[u8; 8], zero: &mut [u8; 64]) -> [__m512i; LANES] {
+    beside(key, suffix, zero, |words| all(words))
 }
 
 /// XORs the stream into `data` from byte `at` on. The blocks from `counter` on wait. On the way `encrypted`
@@ -166,23 +156,25 @@ pub(super) fn apply(
     {
         counter = counter.wrapping_add(LANES as u64);
         let counters = counters(counter);
-        let mut x = start(key, nonce, counters);
-        for words in waiting.as_chunks_mut::<4>().0 {
+        let mut x = start_again(key, nonce, counters);
+        for words in waiting.0.as_chunks_mut::<4>().0 {
             double_round(&mut x);
             to_quarters(words);
         }
         for j in 0..4 {
             double_round(&mut x);
-            to_blocks(waiting, j, chunk);
+            to_blocks(&waiting.0, j, chunk);
         }
         double_round(&mut x);
         double_round(&mut x);
-        put(&x, &start_again(key, nonce, counters), waiting);
+        *waiting = wait(sum(x, start_again(key, nonce, counters)));
+        // The compiler would keep them in registers too, and so in the frame.
+        black_box(&mut *waiting);
         at += CHUNK;
         encrypted(data, at);
     }
-    waiting.as_chunks_mut().0.iter_mut().for_each(|words| to_quarters(words));
-    xor_blocks(waiting, &mut data[at..]);
+    waiting.0.as_chunks_mut().0.iter_mut().for_each(|words| to_quarters(words));
+    xor_blocks(&waiting.0, &mut data[at..]);
 }
 
 /// XORs the stream from block `counter` on into `data`.
@@ -197,20 +189,30 @@ pub(in crate::crypto::kernel) fn stream(
     if data.is_empty() {
         return;
     }
-    let mut waiting = [[0; 64]; LANES];
     let (nonce, counters) = (nonce(suffix), counters(counter));
     let x = rounds(start(key, nonce, counters));
-    put(&x, &start_again(key, nonce, counters), &mut waiting);
+    let mut waiting = wait(sum(x, start_again(key, nonce, counters)));
     apply(key, suffix, counter, &mut waiting, data, 0, |_, _| {});
 }
 
-/// Adds what the blocks started from, and puts them word by word.
+/// Adds what the blocks started from.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn put(x: &Words, start: &Words, waiting: &mut Waiting) {
-    for (bytes, (x, start)) in waiting.iter_mut().zip(x.iter().zip(start)) {
-        store512(bytes, _mm512_add_epi32(*x, *start));
+fn sum(mut x: Words, start: Words) -> Words {
+    for (x, start) in x.iter_mut().zip(start) {
+        *x = _mm512_add_epi32(*x, start);
     }
+    x
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn wait(words: Words) -> Waiting {
+    let mut waiting = Waiting([[0; 64]; LANES]);
+    for (bytes, word) in waiting.0.iter_mut().zip(words) {
+        store512(bytes, word);
+    }
+    waiting
 }
 
 /// Turns words 4·i … 4·i + 3 of all blocks into quarters of blocks.
@@ -272,20 +274,10 @@ pub(in crate::crypto::kernel) fn at(
     out: &mut [[u8; 64]; LANES],
 ) {
     let (nonces, counters) = (halves_of(&places.nonces), halves_of(&places.counters));
-    let mut x = rounds(start(key, nonces, counters));
-    for (x, start) in x.iter_mut().zip(start_again(key, nonces, counters)) {
-        *x = _mm512_add_epi32(*x, start);
-    }
-    let [x0, x1, x2, x3, x4, x5, x6, x7, x8, x9, x10, x11, x12, x13, x14, x15] = x;
-    let [a0, a1, a2, a3] = quarters([x0, x1, x2, x3]);
-    let [b0, b1, b2, b3] = quarters([x4, x5, x6, x7]);
-    let [c0, c1, c2, c3] = quarters([x8, x9, x10, x11]);
-    let [d0, d1, d2, d3] = quarters([x12, x13, x14, x15]);
-    let quarters = [[a0, b0, c0, d0], [a1, b1, c1, d1], [a2, b2, c2, d2], [a3, b3, c3, d3]];
-    for (j, quarters) in quarters.into_iter().enumerate() {
-        for (out, block) in out.iter_mut().skip(j).step_by(4).zip(whole(quarters)) {
-            store512(out, block);
-        }
+    let x = rounds(start(key, nonces, counters));
+    let words = sum(x, start_again(key, nonces, counters));
+    for (out, block) in out.iter_mut().zip(all(words)) {
+        store512(out, block);
     }
 }
 
