@@ -21,7 +21,7 @@ pub(super) fn equal(tag: &[u8; TAG_LEN], computed: [u8; TAG_LEN]) -> bool {
 
 /// `right`, which from here on may be branched on.
 #[inline(always)]
-pub(super) fn public(right: bool) -> bool {
+pub(crate) fn public(right: bool) -> bool {
     #[cfg(nodeseal_ct)]
     let right = watch::tell(right);
     right
