@@ -62,52 +62,8 @@ pub fn on_kernel<T>(name: &str, call: impl FnOnce() -> T) -> Option<T> {
     Some(crate::crypto::kernel::force::on(kernel, call))
 }
 
-/// What `ct` needs to look for branches that depend on secrets.
 #[cfg(nodeseal_ct)]
-mod watched {
-    use crate::crypto::secretbox::{Message, Subkey};
-    use crate::crypto::verdict;
-    use crate::secret::SecretKey;
-
-    /// What [`secretbox_batch`] does.
-    #[derive(Debug, Clone, Copy)]
-    pub enum Way {
-        /// Seals.
-        Seal,
-        /// Opens.
-        Open,
-    }
-
-    /// Tells `watch` of each verdict on a tag, before anything depends on it.
-    pub fn on_verdict(watch: fn(&mut bool)) {
-        verdict::watch::set(watch);
-    }
-
-    /// Seals or opens messages, each with its nonce's last 8 bytes and its tag before its text; tells
-    /// which ones were right.
-    pub fn secretbox_batch(
-        key: &SecretKey,
-        prefix: &[u8; 16],
-        messages: &mut [([u8; 8], &mut [u8])],
-        way: Way,
-    ) -> Vec<bool> {
-        let subkey = Subkey::new(key.expose(), prefix);
-        let mut batch: Vec<_> = messages
-            .iter_mut()
-            .map(|(suffix, sealed)| Message {
-                suffix: *suffix,
-                sealed: &mut **sealed,
-                right: false,
-            })
-            .collect();
-        match way {
-            Way::Seal => subkey.seal_many(&mut batch),
-            Way::Open => subkey.open_many(&mut batch),
-        }
-        batch.iter().map(|message| message.right).collect()
-    }
-}
-
+mod watched;
 #[cfg(nodeseal_ct)]
 #[doc(hidden)]
-pub use watched::{Way, on_verdict, secretbox_batch};
+pub use watched::*;

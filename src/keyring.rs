@@ -42,6 +42,8 @@ pub use open::{LockPolicy, LockedKeyring, Opened, UnlockError};
 use shared::Change;
 pub(crate) use shared::Shared;
 use slot::Slot;
+#[cfg(nodeseal_ct)]
+pub(crate) use slot::wrap_unwrap;
 pub use status::{DekStatus, Status};
 pub use sweep::Sweep;
 

@@ -2,7 +2,7 @@
 //!
 //! - `secrets KERNEL`, under valgrind: keys and plaintexts are marked as undefined memory, and memcheck
 //!   reports every branch and every address that depends on them.
-//! - `planted branch|index|verdict-KERNEL`, under valgrind: a mistake that memcheck must find.
+//! - `planted branch|index|opened|verdict-KERNEL`, under valgrind: a mistake that memcheck must find.
 //! - `timing [SAMPLES]`: a statistical test of every kernel, for those that valgrind cannot run.
 
 mod memcheck;
@@ -23,7 +23,7 @@ fn main() -> ExitCode {
         }
         _ => {
             eprintln!(
-                "usage: secrets KERNEL | planted branch|index|verdict-KERNEL | timing [SAMPLES]"
+                "usage: secrets KERNEL | planted branch|index|opened|verdict-KERNEL | timing [SAMPLES]"
             );
             ExitCode::from(2)
         }

@@ -5,6 +5,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 use super::stack::wiped;
+use super::verdict;
 use crate::secret::SecretKey;
 
 /// Stack that one call may use, in bytes; without optimization it is more.
@@ -26,7 +27,7 @@ pub(crate) fn code(key: &SecretKey, parts: &[&[u8]]) -> [u8; CODE_LEN] {
 
 /// Whether it is the code, in time that does not depend on where it differs.
 pub(crate) fn is_code(key: &SecretKey, parts: &[&[u8]], found: &[u8]) -> bool {
-    code(key, parts).ct_eq(found).into()
+    verdict::public(code(key, parts).ct_eq(found).into())
 }
 
 #[cfg(test)]

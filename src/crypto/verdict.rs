@@ -1,7 +1,9 @@
-//! Where the verdict on a tag becomes public: everybody sees whether a record opens.
+//! Where the verdict on a tag, a code, a commitment or a point becomes public: everybody sees whether
+//! something opens.
 //!
 //! With `--cfg nodeseal_ct`, whoever looks for branches that depend on secrets is told of it, so that
-//! this one is the only one that may be taken.
+//! these are the only ones that may be taken. One verdict does not pass here: that of the crate
+//! `chacha20poly1305`, inside of it (`ct/verdicts.supp`).
 
 use subtle::ConstantTimeEq;
 
@@ -19,7 +21,7 @@ pub(super) fn equal(tag: &[u8; TAG_LEN], computed: [u8; TAG_LEN]) -> bool {
 
 /// `right`, which from here on may be branched on.
 #[inline(always)]
-pub(super) fn public(right: bool) -> bool {
+pub(crate) fn public(right: bool) -> bool {
     #[cfg(nodeseal_ct)]
     let right = watch::tell(right);
     right

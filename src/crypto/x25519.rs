@@ -3,6 +3,7 @@
 use x25519_dalek::{PublicKey, StaticSecret};
 
 use super::stack::wiped;
+use super::verdict;
 use crate::error::{Error, Result};
 use crate::secret::SecretKey;
 
@@ -25,7 +26,7 @@ pub(crate) fn shared(scalar: &SecretKey, point: &[u8; POINT_LEN]) -> Result<Secr
         wiped::<STACK, _>(|| {
             let secret = StaticSecret::from(*scalar.expose());
             let shared = secret.diffie_hellman(&PublicKey::from(*point));
-            if !shared.was_contributory() {
+            if !verdict::public(shared.was_contributory()) {
                 return Err(Error::damaged("a public key of low order"));
             }
             bytes.copy_from_slice(shared.as_bytes());

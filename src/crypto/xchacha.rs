@@ -6,7 +6,7 @@ use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{Tag, XChaCha20Poly1305, XNonce};
 
 use super::stack::wiped;
-use super::{TAG_LEN, random};
+use super::{TAG_LEN, random, verdict};
 use crate::error::{Error, Misuse, Result};
 use crate::secret::KEY_LEN;
 
@@ -47,16 +47,15 @@ pub(crate) fn open<'a>(
     nonce.copy_from_slice(&head[..NONCE_LEN]);
     let mut tag = Tag::default();
     tag.copy_from_slice(&head[NONCE_LEN..]);
-    wiped::<STACK, _>(|| {
+    let opened = wiped::<STACK, _>(|| {
         XChaCha20Poly1305::new(key.into()).decrypt_inout_detached(
             &nonce,
             aad,
             (&mut *body).into(),
             &tag,
         )
-    })
-    .map_err(|_| Error::Unauthentic)?;
-    Ok(body)
+    });
+    if verdict::public(opened.is_ok()) { Ok(body) } else { Err(Error::Unauthentic) }
 }
 
 fn split(message: &mut [u8]) -> Result<(&mut [u8; OVERHEAD], &mut [u8])> {

@@ -3,7 +3,7 @@
 use subtle::ConstantTimeEq;
 
 use crate::crypto::x25519::{self, POINT_LEN};
-use crate::crypto::{hkdf, random, xchacha};
+use crate::crypto::{hkdf, random, verdict, xchacha};
 use crate::error::{Error, Result};
 use crate::key::{Costs, Identity, Kind, Passphrase, Recipient, UnlockKey, scalar};
 use crate::secret::{KEY_LEN, SecretBytes, SecretKey};
@@ -96,7 +96,7 @@ impl WrappedSlot {
         if !self.fits(identity, &recipient.auth) {
             return Ok(None);
         }
-        if recipient.public != self.recipient {
+        if !verdict::public(recipient.public.ct_eq(&self.recipient).into()) {
             return Err(Error::damaged("a slot's recipient is not its key's"));
         }
         let shared = x25519::shared(&scalar(self.kind, secret), &self.ephemeral)?;
@@ -115,7 +115,7 @@ impl WrappedSlot {
 
     /// Whether the slot is for the key that `auth` is of.
     pub(super) fn fits(&self, identity: &Identity, auth: &SecretKey) -> bool {
-        self.commit(identity, auth).ct_eq(&self.commitment).into()
+        verdict::public(self.commit(identity, auth).ct_eq(&self.commitment).into())
     }
 
     fn commit(&self, identity: &Identity, auth: &SecretKey) -> [u8; 32] {
@@ -154,4 +154,19 @@ impl WrappedSlot {
         let words = self.costs.map(|c| [c.memory_kib(), c.passes(), c.lanes()]);
         words.iter().flatten().flat_map(|word| word.to_le_bytes()).collect()
     }
+}
+
+/// For `ct`: wraps `file_key` for an unlock key, and unwraps with `other` what `alter` makes of it.
+#[cfg(nodeseal_ct)]
+pub(crate) fn wrap_unwrap(
+    key: &SecretKey,
+    file_key: &SecretKey,
+    alter: fn(&mut [u8]),
+    other: &SecretKey,
+) -> Result<Option<SecretKey>> {
+    let identity = Identity::new("cluster", "node")?;
+    let slot = Slot::for_recipient(Recipient::of(Kind::Unlock, key))?;
+    let mut wrapped = slot.wrap(&identity, file_key)?;
+    alter(&mut wrapped.wrapped);
+    wrapped.unwrap(&identity, Credential::UnlockKey(&UnlockKey::from_key(other.duplicate())))
 }

@@ -30,7 +30,8 @@ const PIECE: usize = 16 << 10;
 /// How much stack a call uses at most, in bytes.
 pub(super) const fn depth(call: Call) -> usize {
     match call {
-        Call::Derive | Call::Seal(..LONG) | Call::Open(..LONG) => 2560,
+        Call::Derive | Call::Seal(..WIDE) | Call::Open(..WIDE) => 2560,
+        Call::Seal(..LONG) | Call::Open(..LONG) => 3072,
         Call::Seal(_) | Call::Open(_) => 5120,
         Call::Many => 8192,
     }

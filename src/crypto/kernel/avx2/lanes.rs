@@ -6,7 +6,7 @@ use core::hint::black_box;
 use super::rows::{FEW, few, turn};
 use crate::crypto::kernel::Places;
 use crate::crypto::kernel::memory::{load_words256, load256, store256};
-use crate::crypto::kernel::words::{Block, CONSTANTS, key_words, xor_block};
+use crate::crypto::kernel::words::{Block, CONSTANTS, Common, key_words, xor_block};
 
 type Words = [__m256i; 16];
 
@@ -55,18 +55,46 @@ macro_rules! double_round {
     };
 }
 
-/// Eight blocks, to `out` or, if `XOR`, into it.
+/// Eight blocks after their first double round.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn begun(common: &Common, counter: __m256i) -> Words {
+    let mut x = spread(common.x);
+    let [column4, row8, row12] = spread([common.column4, common.row8, common.row12]);
+    x[8] = _mm256_xor_si256(x[8], counter);
+    x[12] = turn!(x[12], 13, _mm256_add_epi32(x[8], column4));
+    x[0] = turn!(x[0], 18, _mm256_add_epi32(x[12], x[8]));
+    x[8] = _mm256_xor_si256(x[8], row8);
+    x[12] = _mm256_xor_si256(x[12], row12);
+    quarter!(x, 0, 1, 2, 3);
+    x[9] = turn!(x[9], 13, _mm256_add_epi32(x[8], x[11]));
+    x[10] = turn!(x[10], 18, _mm256_add_epi32(x[9], x[8]));
+    x[13] = turn!(x[13], 9, _mm256_add_epi32(x[12], x[15]));
+    x[14] = turn!(x[14], 13, _mm256_add_epi32(x[13], x[12]));
+    x[15] = turn!(x[15], 18, _mm256_add_epi32(x[14], x[13]));
+    x
+}
+
+/// Eight blocks, to `out` or, if `XOR`, into it. What they have `common` of their first double round, if it
+/// is known, is not done again.
 #[inline(never)]
 #[target_feature(enable = "avx2")]
 fn core<const XOR: bool>(
+    common: Option<&Common>,
     key: &[u8; 32],
     nonces: &[u64; EIGHT],
     counters: &[u64; EIGHT],
     out: &mut [[u8; 64]; EIGHT],
 ) {
     let (nonces, counters) = (halves(nonces), halves(counters));
-    let mut x = start(key, nonces, counters);
-    for _ in 0..10 {
+    let mut x = if let Some(common) = common {
+        begun(common, counters[0])
+    } else {
+        let mut x = start(key, nonces, counters);
+        double_round!(x);
+        x
+    };
+    for _ in 1..10 {
         double_round!(x);
     }
     // From memory: the compiler would keep what it made before, all of it, in the frame.
@@ -181,10 +209,12 @@ pub(in crate::crypto::kernel) fn stream(
     data: &mut [u8],
 ) {
     let nonces = nonces(suffix);
+    let common = (data.len() > 2 * EIGHT * 64).then(|| Common::new(key, suffix));
+    let common_of = |counter| common.as_ref().filter(|_| counter < Common::END - EIGHT as u64);
     let (blocks, rest) = data.as_chunks_mut::<64>();
     let (eights, last) = blocks.as_chunks_mut();
     for eight in eights {
-        core::<true>(key, &nonces, &counters(counter), eight);
+        core::<true>(common_of(counter), key, &nonces, &counters(counter), eight);
         counter = counter.wrapping_add(EIGHT as u64);
     }
     if last.is_empty() && rest.is_empty() {
@@ -195,7 +225,7 @@ pub(in crate::crypto::kernel) fn stream(
     if len <= FEW {
         few(key, suffix, counter, len, &mut stream);
     } else {
-        core::<false>(key, &nonces, &counters(counter), &mut stream);
+        core::<false>(common_of(counter), key, &nonces, &counters(counter), &mut stream);
     }
     let (stream, next) = stream.split_at(last.len());
     xor_all(stream, last.as_flattened_mut());
@@ -230,6 +260,6 @@ pub(in crate::crypto::kernel) fn at(
     for (out, (nonces, counters)) in
         out.as_chunks_mut().0.iter_mut().zip(places).take(used.div_ceil(EIGHT))
     {
-        core::<false>(key, nonces, counters, out);
+        core::<false>(None, key, nonces, counters, out);
     }
 }

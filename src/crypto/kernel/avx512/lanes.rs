@@ -7,7 +7,7 @@ use super::transpose::{all, quarters, whole};
 use crate::crypto::kernel::Places;
 use crate::crypto::kernel::many::LANES;
 use crate::crypto::kernel::memory::{load_part, load_words512, load512, store_part, store512};
-use crate::crypto::kernel::words::{Block, CONSTANTS, key_words, split};
+use crate::crypto::kernel::words::{Block, CONSTANTS, Common, key_words, split};
 
 type Words = [__m512i; LANES];
 
@@ -32,13 +32,17 @@ fn start_again(key: &[u8; 32], nonce: [__m512i; 2], counter: [__m512i; 2]) -> Wo
     start(black_box(key), nonce, counter)
 }
 
-/// `x ^= (y + z) <<< left` in four places that do not depend on each other.
+/// `x ^ ((y + z) <<< left)`
+macro_rules! turn {
+    ($x:expr, $left:literal, $y:expr, $z:expr) => {
+        _mm512_xor_si512($x, _mm512_rol_epi32::<$left>(_mm512_add_epi32($y, $z)))
+    };
+}
+
+/// The same in places that do not depend on each other.
 macro_rules! step {
     ($x:ident, $left:literal, $([$to:literal, $y:literal, $z:literal]),*) => {
-        $($x[$to] = _mm512_xor_si512(
-            $x[$to],
-            _mm512_rol_epi32::<$left>(_mm512_add_epi32($x[$y], $x[$z])),
-        );)*
+        $($x[$to] = turn!($x[$to], $left, $x[$y], $x[$z]);)*
     };
 }
 
@@ -53,6 +57,30 @@ fn double_round(x: &mut Words) {
     step!(x, 9, [2, 1, 0], [7, 6, 5], [8, 11, 10], [13, 12, 15]);
     step!(x, 13, [3, 2, 1], [4, 7, 6], [9, 8, 11], [14, 13, 12]);
     step!(x, 18, [0, 3, 2], [5, 4, 7], [10, 9, 8], [15, 14, 13]);
+}
+
+/// The sixteen blocks after their first double round.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn begun(common: &Common, counter: __m512i) -> Words {
+    // From memory, as in `start_again`.
+    let common = black_box(common);
+    let spread = |word: u32| _mm512_set1_epi32(word.cast_signed());
+    let mut x = [_mm512_setzero_si512(); 16];
+    for (x, word) in x.iter_mut().zip(common.x) {
+        *x = spread(word);
+    }
+    x[8] = _mm512_xor_si512(x[8], counter);
+    let column4 = spread(common.column4);
+    x[12] = turn!(x[12], 13, x[8], column4);
+    x[0] = turn!(x[0], 18, x[12], x[8]);
+    x[8] = _mm512_xor_si512(x[8], spread(common.row8));
+    x[12] = _mm512_xor_si512(x[12], spread(common.row12));
+    step!(x, 7, [1, 0, 3]);
+    step!(x, 9, [2, 1, 0], [13, 12, 15]);
+    step!(x, 13, [3, 2, 1], [9, 8, 11], [14, 13, 12]);
+    step!(x, 18, [0, 3, 2], [10, 9, 8], [15, 14, 13]);
+    x
 }
 
 #[inline]
@@ -151,12 +179,20 @@ pub(super) fn apply(
     mut encrypted: impl FnMut(&[u8], usize),
 ) {
     let nonce = nonce(suffix);
+    let common = (data.len() - at > 2 * CHUNK).then(|| Common::new(key, suffix));
     while data.len() - at > CHUNK
         && let Some(chunk) = data[at..].first_chunk_mut()
     {
         counter = counter.wrapping_add(LANES as u64);
         let counters = counters(counter);
-        let mut x = start_again(key, nonce, counters);
+        let mut x = match &common {
+            Some(common) if counter < Common::END - LANES as u64 => begun(common, counters[0]),
+            _ => {
+                let mut x = start_again(key, nonce, counters);
+                double_round(&mut x);
+                x
+            }
+        };
         for words in waiting.0.as_chunks_mut::<4>().0 {
             double_round(&mut x);
             to_quarters(words);
@@ -165,7 +201,6 @@ pub(super) fn apply(
             double_round(&mut x);
             to_blocks(&waiting.0, j, chunk);
         }
-        double_round(&mut x);
         double_round(&mut x);
         *waiting = wait(sum(x, start_again(key, nonce, counters)));
         // The compiler would keep them in registers too, and so in the frame.
