@@ -42,8 +42,8 @@ const PIECE: usize = 8 << 10;
 pub(super) const fn depth(call: Call) -> usize {
     match call {
         Call::Derive | Call::Seal(..=NEAR) | Call::Open(..=MEDIUM) => 1024,
-        Call::Seal(..LONG) | Call::Open(_) => 2560,
-        Call::Seal(_) => 3072,
+        Call::Seal(..LONG) | Call::Open(..LONG) => 2560,
+        Call::Seal(_) | Call::Open(_) => 3072,
         Call::Many => 5120,
     }
 }

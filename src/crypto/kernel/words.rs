@@ -20,6 +20,20 @@ pub(super) const fn split(x: u64) -> [u32; 2] {
     [x as u32, (x >> 32) as u32]
 }
 
+/// The words that a block starts from.
+#[inline(always)]
+pub(super) fn start(key: &[u8; 32], suffix: &[u8; 8], counter: u64) -> [u32; 16] {
+    let ([n0, n1], [c0, c1]) = (split(u64::from_le_bytes(*suffix)), split(counter));
+    with_input(key, [n0, n1, c0, c1])
+}
+
+#[inline(always)]
+fn with_input(key: &[u8; 32], [n0, n1, n2, n3]: [u32; 4]) -> [u32; 16] {
+    let [x0, x1, x2, x3] = CONSTANTS;
+    let [k0, k1, k2, k3, k4, k5, k6, k7] = key_words(key);
+    [x0, k0, k1, k2, k3, x1, n0, n1, n2, n3, x2, k4, k5, k6, k7, x3]
+}
+
 /// `(y + z) <<< left`
 #[inline(always)]
 const fn turned(y: u32, z: u32, left: u32) -> u32 {
@@ -34,28 +48,37 @@ fn quarter(x: &mut [u32; 16], [a, b, c, d]: [usize; 4]) {
     x[a] ^= turned(x[d], x[c], 18);
 }
 
-/// What the blocks below 2³² of one stream have in common of their first double round.
+/// What the blocks of one stream have in common whose counters have the same high word.
 ///
-/// They differ in word 8, the counter's low word. In the columns it gets into words 12 and 0, and from
-/// there neither into the row of words 5, 6, 7, 4, nor into what words 11, 8 and 12 are XORed with first
-/// in theirs: nearly two thirds of the double round need to be done only once.
+/// They differ in word 8, the counter's low word. In the first double round it gets into words 12 and 0 of
+/// its column, not into the other columns; and of the rows neither into that of words 5, 6, 7 and 4 nor into
+/// the sums that are turned into words 11, 8 and 12: 21 of the 32 sums are made and turned only once.
 pub(super) struct Common {
-    /// The words after the double round, as far as it is common; word 8 without the counter.
+    /// The words at the beginning, the counter's low one zero.
+    pub(super) input: [u32; 16],
+    /// The words after the first double round, as far as they are done.
     pub(super) x: [u32; 16],
     /// Word 4 between columns and rows.
     pub(super) column4: u32,
-    /// What the rows XOR into words 8 and 12 first.
+    /// What the rows bring to words 8 and 12 first.
     pub(super) row8: u32,
     pub(super) row12: u32,
 }
 
 impl Common {
-    /// From which block on this is not so.
+    /// For as many blocks as the low word counts.
     pub(super) const END: u64 = 1 << 32;
 
-    #[inline(never)]
+    /// For the blocks below [`Common::END`].
+    #[inline(always)]
     pub(super) fn new(key: &[u8; 32], suffix: &[u8; 8]) -> Self {
-        let mut x = Block::new(key, suffix).start;
+        Self::from(start(key, suffix, 0))
+    }
+
+    /// For those that start from `input`.
+    #[inline(always)]
+    pub(super) fn from(input: [u32; 16]) -> Self {
+        let mut x = input;
         x[4] ^= turned(x[0], x[12], 7);
         x[8] ^= turned(x[4], x[0], 9);
         quarter(&mut x, [5, 9, 13, 1]);
@@ -65,7 +88,7 @@ impl Common {
         quarter(&mut x, [5, 6, 7, 4]);
         x[11] ^= turned(x[10], x[9], 7);
         let (row8, row12) = (turned(x[11], x[10], 9), turned(x[15], x[14], 7));
-        Self { x, column4, row8, row12 }
+        Self { input, x, column4, row8, row12 }
     }
 }
 
@@ -76,18 +99,9 @@ pub(super) struct Block {
 }
 
 impl Block {
-    /// Block 0.
+    /// The block that starts from these words.
     #[inline(always)]
-    pub(super) fn new(key: &[u8; 32], suffix: &[u8; 8]) -> Self {
-        let [n0, n1] = split(u64::from_le_bytes(*suffix));
-        Self::with_input(key, [n0, n1, 0, 0])
-    }
-
-    #[inline(always)]
-    fn with_input(key: &[u8; 32], [n0, n1, n2, n3]: [u32; 4]) -> Self {
-        let [x0, x1, x2, x3] = CONSTANTS;
-        let [k0, k1, k2, k3, k4, k5, k6, k7] = key_words(key);
-        let start = [x0, k0, k1, k2, k3, x1, n0, n1, n2, n3, x2, k4, k5, k6, k7, x3];
+    pub(super) const fn from(start: [u32; 16]) -> Self {
         Self { start, x: start }
     }
 
@@ -122,7 +136,7 @@ pub(super) fn derive(key: &[u8; 32], input: &[u8; 16], out: &mut [u8; 32]) {
     for (word, bytes) in words.iter_mut().zip(input.as_chunks::<4>().0) {
         *word = u32::from_le_bytes(*bytes);
     }
-    let mut block = Block::with_input(key, words);
+    let mut block = Block::from(with_input(key, words));
     for _ in 0..10 {
         block.double_round();
     }

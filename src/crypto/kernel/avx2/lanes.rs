@@ -3,29 +3,20 @@
 use core::arch::x86_64::*;
 use core::hint::black_box;
 
-use super::rows::{FEW, few, turn};
+use super::rows::turn;
 use crate::crypto::kernel::Places;
 use crate::crypto::kernel::memory::{load_words256, load256, store256};
-use crate::crypto::kernel::words::{Block, CONSTANTS, Common, key_words, xor_block};
+use crate::crypto::kernel::words;
 
-type Words = [__m256i; 16];
+pub(super) type Words = [__m256i; 16];
 
 /// How many blocks one pass makes.
 pub(super) const EIGHT: usize = 8;
 
-#[inline]
-#[target_feature(enable = "avx2")]
-fn start(key: &[u8; 32], nonce: [__m256i; 2], counter: [__m256i; 2]) -> Words {
-    let [k0, k1, k2, k3, k4, k5, k6, k7] = spread(key_words(key));
-    let [x0, x1, x2, x3] = spread(CONSTANTS);
-    let ([n0, n1], [c0, c1]) = (nonce, counter);
-    [x0, k0, k1, k2, k3, x1, n0, n1, c0, c1, x2, k4, k5, k6, k7, x3]
-}
-
 /// Each word in all lanes. A loop: `map` is not inlined where features differ.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn spread<const N: usize>(words: [u32; N]) -> [__m256i; N] {
+pub(super) fn spread<const N: usize>(words: [u32; N]) -> [__m256i; N] {
     let mut out = [_mm256_setzero_si256(); N];
     for (vector, word) in out.iter_mut().zip(words) {
         *vector = _mm256_set1_epi32(word.cast_signed());
@@ -33,78 +24,42 @@ fn spread<const N: usize>(words: [u32; N]) -> [__m256i; N] {
     out
 }
 
-macro_rules! quarter {
+/// `x ^= (y + z) <<< left` in places that do not depend on each other.
+macro_rules! step {
+    ($x:ident, $left:literal, $([$to:literal, $y:literal, $z:literal]),*) => {
+        $($x[$to] = turn!($x[$to], $left, _mm256_add_epi32($x[$y], $x[$z]));)*
+    };
+}
+pub(super) use step;
+
+/// Quarter after quarter: of the orders tried the one in which the fewest words leave the registers.
+macro_rules! quarter_round {
     ($x:ident, $a:literal, $b:literal, $c:literal, $d:literal) => {
-        $x[$b] = turn!($x[$b], 7, _mm256_add_epi32($x[$a], $x[$d]));
-        $x[$c] = turn!($x[$c], 9, _mm256_add_epi32($x[$b], $x[$a]));
-        $x[$d] = turn!($x[$d], 13, _mm256_add_epi32($x[$c], $x[$b]));
-        $x[$a] = turn!($x[$a], 18, _mm256_add_epi32($x[$d], $x[$c]));
+        step!($x, 7, [$b, $a, $d]);
+        step!($x, 9, [$c, $b, $a]);
+        step!($x, 13, [$d, $c, $b]);
+        step!($x, 18, [$a, $d, $c]);
     };
 }
 
 macro_rules! double_round {
     ($x:ident) => {
-        quarter!($x, 0, 4, 8, 12);
-        quarter!($x, 5, 9, 13, 1);
-        quarter!($x, 10, 14, 2, 6);
-        quarter!($x, 15, 3, 7, 11);
-        quarter!($x, 0, 1, 2, 3);
-        quarter!($x, 5, 6, 7, 4);
-        quarter!($x, 10, 11, 8, 9);
-        quarter!($x, 15, 12, 13, 14);
+        quarter_round!($x, 0, 4, 8, 12);
+        quarter_round!($x, 5, 9, 13, 1);
+        quarter_round!($x, 10, 14, 2, 6);
+        quarter_round!($x, 15, 3, 7, 11);
+        quarter_round!($x, 0, 1, 2, 3);
+        quarter_round!($x, 5, 6, 7, 4);
+        quarter_round!($x, 10, 11, 8, 9);
+        quarter_round!($x, 15, 12, 13, 14);
     };
 }
-
-/// Eight blocks after their first double round.
-#[inline]
-#[target_feature(enable = "avx2")]
-fn begun(common: &Common, counter: __m256i) -> Words {
-    let mut x = spread(common.x);
-    let [column4, row8, row12] = spread([common.column4, common.row8, common.row12]);
-    x[8] = _mm256_xor_si256(x[8], counter);
-    x[12] = turn!(x[12], 13, _mm256_add_epi32(x[8], column4));
-    x[0] = turn!(x[0], 18, _mm256_add_epi32(x[12], x[8]));
-    x[8] = _mm256_xor_si256(x[8], row8);
-    x[12] = _mm256_xor_si256(x[12], row12);
-    quarter!(x, 0, 1, 2, 3);
-    x[9] = turn!(x[9], 13, _mm256_add_epi32(x[8], x[11]));
-    x[10] = turn!(x[10], 18, _mm256_add_epi32(x[9], x[8]));
-    x[13] = turn!(x[13], 9, _mm256_add_epi32(x[12], x[15]));
-    x[14] = turn!(x[14], 13, _mm256_add_epi32(x[13], x[12]));
-    x[15] = turn!(x[15], 18, _mm256_add_epi32(x[14], x[13]));
-    x
-}
-
-/// Eight blocks, to `out` or, if `XOR`, into it. What they have `common` of their first double round, if it
-/// is known, is not done again.
-#[inline(never)]
-#[target_feature(enable = "avx2")]
-fn core<const XOR: bool>(
-    common: Option<&Common>,
-    key: &[u8; 32],
-    nonces: &[u64; EIGHT],
-    counters: &[u64; EIGHT],
-    out: &mut [[u8; 64]; EIGHT],
-) {
-    let (nonces, counters) = (halves(nonces), halves(counters));
-    let mut x = if let Some(common) = common {
-        begun(common, counters[0])
-    } else {
-        let mut x = start(key, nonces, counters);
-        double_round!(x);
-        x
-    };
-    for _ in 1..10 {
-        double_round!(x);
-    }
-    // From memory: the compiler would keep what it made before, all of it, in the frame.
-    finish::<XOR>(&x, &start(black_box(key), nonces, counters), out);
-}
+pub(super) use {double_round, quarter_round};
 
 /// Adds what the blocks started from, and turns words of blocks into blocks of words.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn finish<const XOR: bool>(x: &Words, start: &Words, out: &mut [[u8; 64]; EIGHT]) {
+pub(super) fn finish<const XOR: bool>(x: &Words, start: &Words, out: &mut [[u8; 64]; EIGHT]) {
     // Words 0–7 of all blocks become their first halves, words 8–15 their second.
     let (low, high) = x.split_at(8);
     let (start_low, start_high) = start.split_at(8);
@@ -146,41 +101,6 @@ fn transpose(x: [__m256i; 8]) -> [__m256i; 8] {
     blocks
 }
 
-/// Blocks 1 to 8, and beside, on the integer units, block 0.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(super) fn first(
-    key: &[u8; 32],
-    suffix: &[u8; 8],
-    zero: &mut [u8; 64],
-    out: &mut [[u8; 64]; EIGHT],
-) {
-    let (nonces, counters) = (halves(&nonces(suffix)), halves(&counters(1)));
-    let mut x = start(key, nonces, counters);
-    let mut beside = Block::new(key, suffix);
-    for _ in 0..10 {
-        double_round!(x);
-        beside.double_round();
-    }
-    beside.finish(zero);
-    finish::<false>(&x, &start(black_box(key), nonces, counters), out);
-}
-
-#[inline(always)]
-const fn nonces(suffix: &[u8; 8]) -> [u64; EIGHT] {
-    [u64::from_le_bytes(*suffix); EIGHT]
-}
-
-/// Counters from `first` on.
-#[inline(always)]
-fn counters(first: u64) -> [u64; EIGHT] {
-    let mut counters = [0; EIGHT];
-    for (i, counter) in (0..).zip(&mut counters) {
-        *counter = first.wrapping_add(i);
-    }
-    counters
-}
-
 /// The low and the high words of eight numbers.
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -199,54 +119,6 @@ fn halves(numbers: &[u64; EIGHT]) -> [__m256i; 2] {
     ]
 }
 
-/// XORs the stream from block `counter` on into `data`.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(in crate::crypto::kernel) fn stream(
-    key: &[u8; 32],
-    suffix: &[u8; 8],
-    mut counter: u64,
-    data: &mut [u8],
-) {
-    let nonces = nonces(suffix);
-    let common = (data.len() > 2 * EIGHT * 64).then(|| Common::new(key, suffix));
-    let common_of = |counter| common.as_ref().filter(|_| counter < Common::END - EIGHT as u64);
-    let (blocks, rest) = data.as_chunks_mut::<64>();
-    let (eights, last) = blocks.as_chunks_mut();
-    for eight in eights {
-        core::<true>(common_of(counter), key, &nonces, &counters(counter), eight);
-        counter = counter.wrapping_add(EIGHT as u64);
-    }
-    if last.is_empty() && rest.is_empty() {
-        return;
-    }
-    let mut stream = [[0; 64]; EIGHT];
-    let len = last.as_flattened().len() + rest.len();
-    if len <= FEW {
-        few(key, suffix, counter, len, &mut stream);
-    } else {
-        core::<false>(common_of(counter), key, &nonces, &counters(counter), &mut stream);
-    }
-    let (stream, next) = stream.split_at(last.len());
-    xor_all(stream, last.as_flattened_mut());
-    xor_all(next, rest);
-}
-
-/// XORs blocks into `data`, as far as both go.
-#[inline]
-#[target_feature(enable = "avx2")]
-pub(super) fn xor_all(blocks: &[[u8; 64]], data: &mut [u8]) {
-    let (whole, rest) = data.as_chunks_mut::<64>();
-    for (bytes, block) in whole.iter_mut().zip(blocks) {
-        for (bytes, stream) in bytes.as_chunks_mut::<32>().0.iter_mut().zip(block.as_chunks().0) {
-            store256(bytes, _mm256_xor_si256(load256(bytes), load256(stream)));
-        }
-    }
-    if let Some(block) = blocks.get(whole.len()) {
-        xor_block(rest, block);
-    }
-}
-
 /// The blocks at the first `used` of sixteen places.
 #[inline]
 #[target_feature(enable = "avx2")]
@@ -260,6 +132,33 @@ pub(in crate::crypto::kernel) fn at(
     for (out, (nonces, counters)) in
         out.as_chunks_mut().0.iter_mut().zip(places).take(used.div_ceil(EIGHT))
     {
-        core::<false>(None, key, nonces, counters, out);
+        eight(key, nonces, counters, out);
     }
+}
+
+#[inline(never)]
+#[target_feature(enable = "avx2")]
+fn eight(
+    key: &[u8; 32],
+    nonces: &[u64; EIGHT],
+    counters: &[u64; EIGHT],
+    out: &mut [[u8; 64]; EIGHT],
+) {
+    let (input, nonces, counters) =
+        (words::start(key, &[0; 8], 0), halves(nonces), halves(counters));
+    let mut x = start(input, nonces, counters);
+    for _ in 0..10 {
+        double_round!(x);
+    }
+    // From memory: the compiler would keep what it made before, all of it, in the frame.
+    finish::<false>(&x, &start(*black_box(&input), nonces, counters), out);
+}
+
+#[inline]
+#[target_feature(enable = "avx2")]
+fn start(input: [u32; 16], nonces: [__m256i; 2], counters: [__m256i; 2]) -> Words {
+    let mut words = spread(input);
+    [words[6], words[7]] = nonces;
+    [words[8], words[9]] = counters;
+    words
 }

@@ -4,7 +4,6 @@
 use core::arch::x86_64::*;
 
 use crate::crypto::kernel::memory::store128;
-use crate::crypto::kernel::words::{CONSTANTS, key_words, split};
 
 /// `x ^ (sum <<< left)`: there is no rotation.
 macro_rules! turn {
@@ -54,48 +53,40 @@ impl<const N: usize> Wide<N> {
 /// How many bytes are few.
 pub(super) const FEW: usize = 6 * 64;
 
-/// The blocks from `counter` on that `len` bytes take, which are [`FEW`] at the most.
+/// The blocks from `counter`, the low word, on that `len` bytes take, which are [`FEW`] at the most; `start` is
+/// what they start from but for the counter.
 #[inline]
 #[target_feature(enable = "avx2")]
-pub(super) fn few(
-    key: &[u8; 32],
-    suffix: &[u8; 8],
-    counter: u64,
-    len: usize,
-    out: &mut [[u8; 64]],
-) {
+pub(super) fn few(start: &[u32; 16], counter: u32, len: usize, out: &mut [[u8; 64]]) {
     match len.div_ceil(64) {
-        ..=2 => blocks::<1>(key, suffix, counter, out),
-        3..=4 => blocks::<2>(key, suffix, counter, out),
-        _ => blocks::<3>(key, suffix, counter, out),
+        ..=2 => blocks::<1>(start, counter, out),
+        3..=4 => blocks::<2>(start, counter, out),
+        _ => blocks::<3>(start, counter, out),
     }
 }
 
-/// `2·N` blocks, from `counter` on.
+/// `2·N` blocks.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn blocks<const N: usize>(key: &[u8; 32], suffix: &[u8; 8], counter: u64, out: &mut [[u8; 64]]) {
-    let [k0, k1, k2, k3, k4, k5, k6, k7] = key_words(key).map(u32::cast_signed);
-    let [n0, n1] = split(u64::from_le_bytes(*suffix)).map(u32::cast_signed);
-    let [x0, x1, x2, x3] = CONSTANTS.map(u32::cast_signed);
-    let a = _mm256_broadcastsi128_si256(_mm_setr_epi32(x0, x1, x2, x3));
-    let d = _mm256_broadcastsi128_si256(_mm_setr_epi32(k5, k0, n0, k4));
-    let zero = _mm256_setzero_si256();
-    let (mut b, mut c) = ([zero; N], [zero; N]);
-    for (first, (b, c)) in (counter..).step_by(2).zip(b.iter_mut().zip(&mut c)) {
-        let [l0, h0] = split(first).map(u32::cast_signed);
-        let [l1, h1] = split(first.wrapping_add(1)).map(u32::cast_signed);
-        *b = _mm256_setr_epi32(k3, h0, k7, k2, k3, h1, k7, k2);
-        *c = _mm256_setr_epi32(l0, k6, k1, n1, l1, k6, k1, n1);
+fn blocks<const N: usize>(start: &[u32; 16], counter: u32, out: &mut [[u8; 64]]) {
+    let [x0, x1, x2, x3, x4, x5, x6, x7, _, x9, x10, x11, x12, x13, x14, x15] = *start;
+    let row = |a: u32, b: u32, c: u32, d: u32| {
+        let [a, b, c, d] = [a.cast_signed(), b.cast_signed(), c.cast_signed(), d.cast_signed()];
+        _mm256_broadcastsi128_si256(_mm_setr_epi32(a, b, c, d))
+    };
+    let (a, b, d) = (row(x0, x5, x10, x15), row(x4, x9, x14, x3), row(x12, x1, x6, x11));
+    let mut c = [row(counter, x13, x2, x7); N];
+    for (i, c) in (0i32..).step_by(2).zip(&mut c) {
+        *c = _mm256_add_epi32(*c, _mm256_setr_epi32(i, 0, 0, 0, i + 1, 0, 0, 0));
     }
-    let mut wide = Wide { a: [a; N], b, c, d: [d; N] };
+    let mut wide = Wide { a: [a; N], b: [b; N], c, d: [d; N] };
     for _ in 0..10 {
         wide.round();
         wide.round();
     }
     for (i, out) in out.as_chunks_mut::<2>().0.iter_mut().take(N).enumerate() {
         let a = _mm256_add_epi32(wide.a[i], a);
-        let b = _mm256_add_epi32(wide.b[i], b[i]);
+        let b = _mm256_add_epi32(wide.b[i], b);
         let c = _mm256_add_epi32(wide.c[i], c[i]);
         let d = _mm256_add_epi32(wide.d[i], d);
         store(out, a, b, c, d);
@@ -116,7 +107,8 @@ fn store(out: &mut [[u8; 64]; 2], a: __m256i, b: __m256i, c: __m256i, d: __m256i
         _mm256_blend_epi32::<0xcc>(cb, ad),
         _mm256_blend_epi32::<0xcc>(dc, ba),
     ];
-    let [first, second] = out.each_mut().map(|block| block.as_chunks_mut::<16>().0);
+    let [first, second] = out;
+    let (first, second) = (first.as_chunks_mut::<16>().0, second.as_chunks_mut::<16>().0);
     for ((first, second), row) in first.iter_mut().zip(second).zip(rows) {
         store128(first, _mm256_castsi256_si128(row));
         store128(second, _mm256_extracti128_si256::<1>(row));

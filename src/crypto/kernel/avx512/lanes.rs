@@ -7,7 +7,7 @@ use super::transpose::{all, quarters, whole};
 use crate::crypto::kernel::Places;
 use crate::crypto::kernel::many::LANES;
 use crate::crypto::kernel::memory::{load_part, load_words512, load512, store_part, store512};
-use crate::crypto::kernel::words::{Block, CONSTANTS, Common, key_words, split};
+use crate::crypto::kernel::words::{self, Block, CONSTANTS, Common, key_words, split};
 
 type Words = [__m512i; LANES];
 
@@ -142,7 +142,7 @@ fn beside<T>(
 ) -> T {
     let (nonce, counters) = (nonce(suffix), counters(1));
     let mut x = start(key, nonce, counters);
-    let mut beside = Block::new(key, suffix);
+    let mut beside = Block::from(words::start(key, suffix, 0));
     for _ in 0..10 {
         double_round(&mut x);
         beside.double_round();
