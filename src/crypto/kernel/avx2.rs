@@ -167,7 +167,7 @@ fn update(poly: &mut Poly64, data: &[u8]) {
 #[inline]
 #[target_feature(enable = "avx2")]
 fn begin(key: &[u8; 32], suffix: &[u8; 8], len: usize, blocks: &mut [[u8; 64]; 6]) -> Poly64 {
-    few(&words::start(key, suffix, 0), 0, 32 + len, blocks);
+    few(&words::start(key, suffix), 0, 32 + len, blocks);
     authenticator(blocks)
 }
 

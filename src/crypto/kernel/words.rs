@@ -20,11 +20,11 @@ pub(super) const fn split(x: u64) -> [u32; 2] {
     [x as u32, (x >> 32) as u32]
 }
 
-/// The words that a block starts from.
+/// The words that block 0 starts from.
 #[inline(always)]
-pub(super) fn start(key: &[u8; 32], suffix: &[u8; 8], counter: u64) -> [u32; 16] {
-    let ([n0, n1], [c0, c1]) = (split(u64::from_le_bytes(*suffix)), split(counter));
-    with_input(key, [n0, n1, c0, c1])
+pub(super) fn start(key: &[u8; 32], suffix: &[u8; 8]) -> [u32; 16] {
+    let [n0, n1] = split(u64::from_le_bytes(*suffix));
+    with_input(key, [n0, n1, 0, 0])
 }
 
 #[inline(always)]
@@ -72,7 +72,7 @@ impl Common {
     /// For the blocks below [`Common::END`].
     #[inline(always)]
     pub(super) fn new(key: &[u8; 32], suffix: &[u8; 8]) -> Self {
-        Self::from(start(key, suffix, 0))
+        Self::from(start(key, suffix))
     }
 
     /// For those that start from `input`.

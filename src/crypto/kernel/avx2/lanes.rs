@@ -144,8 +144,7 @@ fn eight(
     counters: &[u64; EIGHT],
     out: &mut [[u8; 64]; EIGHT],
 ) {
-    let (input, nonces, counters) =
-        (words::start(key, &[0; 8], 0), halves(nonces), halves(counters));
+    let (input, nonces, counters) = (words::start(key, &[0; 8]), halves(nonces), halves(counters));
     let mut x = start(input, nonces, counters);
     for _ in 0..10 {
         double_round!(x);

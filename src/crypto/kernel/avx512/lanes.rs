@@ -142,7 +142,7 @@ fn beside<T>(
 ) -> T {
     let (nonce, counters) = (nonce(suffix), counters(1));
     let mut x = start(key, nonce, counters);
-    let mut beside = Block::from(words::start(key, suffix, 0));
+    let mut beside = Block::from(words::start(key, suffix));
     for _ in 0..10 {
         double_round(&mut x);
         beside.double_round();
