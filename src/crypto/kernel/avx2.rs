@@ -64,7 +64,7 @@ pub(super) fn open(key: &[u8; 32], suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: 
 #[inline(never)]
 #[target_feature(enable = "avx2")]
 fn seal_short(key: &[u8; 32], suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN] {
-    let mut blocks = [[0; 64]; 6];
+    let mut blocks = [[0; 64]; FEW / 64];
     let mut poly = begin(key, suffix, data.len(), &mut blocks);
     xor(data, stream_of(&blocks));
     update(&mut poly, data);
@@ -74,7 +74,7 @@ fn seal_short(key: &[u8; 32], suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN
 #[inline(never)]
 #[target_feature(enable = "avx2")]
 fn open_short(key: &[u8; 32], suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: &mut [u8]) -> bool {
-    let mut blocks = [[0; 64]; 6];
+    let mut blocks = [[0; 64]; FEW / 64];
     let mut poly = begin(key, suffix, data.len(), &mut blocks);
     update(&mut poly, data);
     let right = equal(tag, poly.finish());
@@ -166,7 +166,12 @@ fn update(poly: &mut Poly64, data: &[u8]) {
 /// Makes as many blocks as `len` bytes take, at most six; gives the authenticator.
 #[inline]
 #[target_feature(enable = "avx2")]
-fn begin(key: &[u8; 32], suffix: &[u8; 8], len: usize, blocks: &mut [[u8; 64]; 6]) -> Poly64 {
+fn begin(
+    key: &[u8; 32],
+    suffix: &[u8; 8],
+    len: usize,
+    blocks: &mut [[u8; 64]; FEW / 64],
+) -> Poly64 {
     few(&words::start(key, suffix), 0, 32 + len, blocks);
     authenticator(blocks)
 }
