@@ -77,6 +77,7 @@ fuzz_target!(|data: &[u8]| {
     drop(keyring);
     let left = stored();
     let keyring = fixed::open(location).expect("what was written opens");
-    let kept = left.iter().any(|field| field.value.starts_with(&dek));
+    // Any other field may hold the same bytes.
+    let kept = left.iter().any(|field| field.tag <= 2 && field.value.starts_with(&dek));
     assert_eq!(keyring.cells().open("table", b"row", &cell_bytes).is_ok(), kept);
 });

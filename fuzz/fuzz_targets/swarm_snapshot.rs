@@ -9,8 +9,8 @@ use nodeseal::fuzzing::swarm_objects;
 use nodeseal_fuzz::segment::{CRC, METADATA, SNAPSHOT, STATE, Writer};
 use nodeseal_fuzz::split_mode;
 use nodeseal_fuzz::swarm::{
-    DEK, Value, boxed_record, bytes_field, content, disk, fields, open_record, put, raft_snapshot,
-    read, segment_path, snapshot_file, snapshot_path, uints,
+    DEK, Value, boxed_record, bytes_field, content, disk, leading_fields, open_record, put,
+    raft_snapshot, read, segment_path, snapshot_file, snapshot_path, uints,
 };
 
 const TERM: u64 = 2;
@@ -52,13 +52,17 @@ fuzz_target!(|data: &[u8]| {
     }
 });
 
-/// The store in a snapshot file, whatever its CRC says.
+/// The store in a snapshot file, whatever its CRC says and as far as it can be taken apart: the last
+/// one that opens.
 fn opened(file: &[u8]) -> Option<Vec<u8>> {
-    let part = |message, wanted| {
-        fields(message)?.into_iter().rev().find_map(|(number, value)| match value {
+    fn parts(message: &[u8], wanted: u64) -> impl DoubleEndedIterator<Item = &[u8]> {
+        leading_fields(message).0.into_iter().filter_map(move |(number, value)| match value {
             Value::Bytes(bytes) if number == wanted => Some(bytes),
             _ => None,
         })
-    };
-    open_record(&DEK, part(part(file, 2)?, 1)?)
+    }
+    parts(file, 2)
+        .flat_map(|raft| parts(raft, 1))
+        .rev()
+        .find_map(|sealed| open_record(&DEK, sealed))
 }

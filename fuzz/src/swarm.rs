@@ -59,27 +59,38 @@ pub enum Value<'a> {
 
 /// The fields of a protobuf message; `None` if it is none.
 #[must_use]
-pub fn fields(mut message: &[u8]) -> Option<Vec<(u64, Value<'_>)>> {
+pub fn fields(message: &[u8]) -> Option<Vec<(u64, Value<'_>)>> {
+    let (fields, whole) = leading_fields(message);
+    whole.then_some(fields)
+}
+
+/// The fields up to the first that is none, and whether there was no such.
+#[must_use]
+pub fn leading_fields(mut message: &[u8]) -> (Vec<(u64, Value<'_>)>, bool) {
     let mut fields = Vec::new();
     while !message.is_empty() {
-        let tag = varint(&mut message)?;
-        let value = match tag & 7 {
-            0 => Value::Uint(varint(&mut message)?),
-            1 => Value::Uint(u64::from_le_bytes(*cut(&mut message, 8)?.first_chunk()?)),
-            2 => {
-                let len = usize::try_from(varint(&mut message)?).ok()?;
-                Value::Bytes(cut(&mut message, len)?)
-            }
-            5 => Value::Uint(u32::from_le_bytes(*cut(&mut message, 4)?.first_chunk()?).into()),
-            _ => return None,
-        };
-        let number = tag >> 3;
-        if number == 0 || number >= 1 << 29 {
-            return None;
+        match field(&mut message) {
+            Some(field) => fields.push(field),
+            None => return (fields, false),
         }
-        fields.push((number, value));
     }
-    Some(fields)
+    (fields, true)
+}
+
+fn field<'a>(message: &mut &'a [u8]) -> Option<(u64, Value<'a>)> {
+    let tag = varint(message)?;
+    let value = match tag & 7 {
+        0 => Value::Uint(varint(message)?),
+        1 => Value::Uint(u64::from_le_bytes(*cut(message, 8)?.first_chunk()?)),
+        2 => {
+            let len = usize::try_from(varint(message)?).ok()?;
+            Value::Bytes(cut(message, len)?)
+        }
+        5 => Value::Uint(u32::from_le_bytes(*cut(message, 4)?.first_chunk()?).into()),
+        _ => return None,
+    };
+    let number = tag >> 3;
+    (1..1 << 29).contains(&number).then_some((number, value))
 }
 
 fn cut<'a>(message: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {

@@ -273,7 +273,7 @@ fn rescue(
         let (2, Value::Bytes(raft)) = field else { continue };
         for field in Fields::of(raft).map_while(Result::ok) {
             match field {
-                (1, Value::Bytes(sealed)) => content = keys.open(sealed).ok(),
+                (1, Value::Bytes(sealed)) => content = keys.open(sealed).ok().or(content),
                 (2, Value::Bytes(metadata)) => point = SnapshotPoint::parse_metadata(metadata).ok(),
                 _ => {}
             }

@@ -1,6 +1,7 @@
 //! Faults of snapshots, and of logs beside them.
 
 use std::fs;
+use std::path::Path;
 
 use nodeseal::Error;
 use nodeseal::swarm::{FindingKind, State};
@@ -38,21 +39,39 @@ fn a_damaged_snapshot_after_a_rotation_costs_what_the_old_key_sealed() {
 fn a_snapshot_altered_under_a_good_crc_does_not_open() {
     let patient = Patient::new(SNAPSHOTS);
     let path = patient.snapshot();
-    let file = fs::read(&path).unwrap();
+    forge(&path, |data| data[5000] ^= 1);
+    let state = patient.read();
+    assert_eq!(find(&state, FindingKind::SnapshotUnopened).place.file.as_ref(), Some(&path));
+    assert_eq!(names(&state).len(), patient.expected_secrets());
+}
+
+/// Damage behind the sealed store, be it a second one, costs nothing.
+#[test]
+fn a_store_that_opens_is_used_whatever_comes_after_it() {
+    for rubbish in [&b"\x53"[..], b"\x0a\x01x\x53", b"\x0a\xff"] {
+        let patient = Patient::new(ROTATED);
+        forge(&patient.snapshot(), |data| data.extend_from_slice(rubbish));
+        let state = patient.read();
+        assert!(has(&state, FindingKind::SnapshotDamaged), "{rubbish:x?}");
+        assert!(state.is_complete(), "{:?}", state.findings);
+        assert_eq!(names(&state).len(), patient.expected_secrets());
+    }
+}
+
+/// Changes what a snapshot's file holds, and makes its CRC right.
+fn forge(path: &Path, change: impl Fn(&mut Vec<u8>)) {
+    let file = fs::read(path).unwrap();
     let (_, at) = segment::varint(&file, 1);
     let (len, start) = segment::varint(&file, at + 1);
     let mut data = file[start..].to_vec();
     assert_eq!(u64::try_from(data.len()).unwrap(), len);
-    data[5000] ^= 1;
+    change(&mut data);
     let mut forged = vec![0x08];
     segment::put_varint(&mut forged, u64::from(crc32c::crc32c(&data)));
     forged.push(0x12);
-    segment::put_varint(&mut forged, len);
+    segment::put_varint(&mut forged, u64::try_from(data.len()).unwrap());
     forged.extend_from_slice(&data);
-    segment::replace(&path, &forged);
-    let state = patient.read();
-    assert_eq!(find(&state, FindingKind::SnapshotUnopened).place.file.as_ref(), Some(&path));
-    assert_eq!(names(&state).len(), patient.expected_secrets());
+    segment::replace(path, &forged);
 }
 
 #[test]
