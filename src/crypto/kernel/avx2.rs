@@ -11,7 +11,7 @@ use self::stream::Stream;
 use super::many::{self, ABREAST, Way};
 use super::poly64::Poly64;
 use super::vector::Avx2;
-use super::words::{self, xor};
+use super::words;
 use super::{Call, Message};
 use crate::crypto::TAG_LEN;
 use crate::crypto::verdict::equal;
@@ -66,7 +66,7 @@ pub(super) fn open(key: &[u8; 32], suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: 
 fn seal_short(key: &[u8; 32], suffix: &[u8; 8], data: &mut [u8]) -> [u8; TAG_LEN] {
     let mut blocks = [[0; 64]; FEW / 64];
     let mut poly = begin(key, suffix, data.len(), &mut blocks);
-    xor(data, stream_of(&blocks));
+    words::xor(data, stream_of(&blocks));
     update(&mut poly, data);
     poly.finish()
 }
@@ -79,7 +79,7 @@ fn open_short(key: &[u8; 32], suffix: &[u8; 8], tag: &[u8; TAG_LEN], data: &mut 
     update(&mut poly, data);
     let right = equal(tag, poly.finish());
     if right {
-        xor(data, stream_of(&blocks));
+        words::xor(data, stream_of(&blocks));
     }
     right
 }
@@ -93,7 +93,7 @@ fn seal_long(stream: &Stream, data: &mut [u8]) -> [u8; TAG_LEN] {
     let mut poly = authenticator(&blocks);
     let len = data.len();
     let (mut taken, mut done, mut counter) = (0, len.min(NEAR), NINE as u64);
-    xor(data, stream_of(&blocks));
+    words::xor(data, stream_of(&blocks));
     loop {
         let next = len.min(done + PIECE);
         stream.apply(counter, &mut data[done..next]);
@@ -119,7 +119,7 @@ fn open_long(stream: &Stream, tag: &[u8; TAG_LEN], data: &mut [u8]) -> bool {
     update(&mut poly, data);
     let right = equal(tag, poly.finish());
     if right {
-        xor(data, stream_of(&blocks));
+        words::xor(data, stream_of(&blocks));
         let near = data.len().min(NEAR);
         stream.apply(NINE as u64, &mut data[near..]);
     }
@@ -153,6 +153,13 @@ pub(super) fn macs(
         update(&mut poly, text);
         *tag = poly.finish();
     }
+}
+
+/// XORs a block into the beginning of `data`, as far as both go.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(super) fn xor(data: &mut [u8], block: &[u8; 64]) {
+    words::xor_block(data, block);
 }
 
 /// Takes in `data`; unless it is the last call, a multiple of 16 bytes.

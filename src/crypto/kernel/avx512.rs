@@ -128,11 +128,12 @@ pub(super) fn macs(
         (shortest, longest) = (shortest.min(text.len()), longest.max(text.len()));
     }
     let common = shortest & !63;
+    let ends = |text: &[u8]| text.len() - common < 64;
     let worth = if texts.len() > ABREAST / 2 { MANY } else { WIDE };
-    let mut sums = [[0; 3]; ABREAST];
-    let mut done = 0;
+    let mut sums = None;
     if let [first, _, _, ..] = texts
-        && (1..worth).contains(&common)
+        && common < worth
+        && (common > 0 || texts.iter().filter(|text| ends(text)).count() > 2)
     {
         // Lanes that would be idle repeat the first text.
         let mut lanes = [*first; ABREAST];
@@ -140,18 +141,31 @@ pub(super) fn macs(
             *lane = text;
         }
         let made = abreast::update(keys, &lanes, common, tags);
-        if longest == common {
+        if longest - common < 64 {
             return;
         }
-        (done, sums) = (common, abreast::sums(made));
+        sums = Some(abreast::sums(made));
     }
-    for ((tag, key), (text, sum)) in tags.iter_mut().zip(keys).zip(texts.iter().zip(sums)) {
-        let rest = &text[done..];
-        if done == 0 || !rest.is_empty() {
-            let (mut state, _) = split(key);
-            state.h = sum;
-            *tag = authenticate(state, rest);
+    for (i, ((tag, key), text)) in tags.iter_mut().zip(keys).zip(texts).enumerate() {
+        let (mut state, _) = split(key);
+        match &sums {
+            None => *tag = authenticate(state, text),
+            Some(sums) if !ends(text) => {
+                state.h = sums[i];
+                *tag = authenticate(state, &text[common..]);
+            }
+            Some(_) => {}
         }
+    }
+}
+
+/// XORs a block into the beginning of `data`, as far as both go.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+pub(super) fn xor(data: &mut [u8], block: &[u8; 64]) {
+    match data.first_chunk_mut() {
+        Some(data) => store512(data, _mm512_xor_si512(load512(data), load512(block))),
+        None => store_part(data, _mm512_xor_si512(load_part(data), load512(block))),
     }
 }
 

@@ -148,6 +148,28 @@ fn the_edges_of_poly1305_agree_abreast() {
     }
 }
 
+#[test]
+fn texts_of_all_lengths_agree_abreast() {
+    let keys = core::array::from_fn(|lane| array::<64>(3 * lane));
+    let text = pattern(2000);
+    for shortest in 0..140 {
+        for step in [0, 1, 5, 16, 17, 100] {
+            let texts: Vec<_> =
+                (0..8).map(|lane| &text[lane..][..shortest + lane * step]).collect();
+            for lanes in 1..=8 {
+                // The shortest is not always the first.
+                let mut texts = texts[..lanes].to_vec();
+                texts.rotate_left(shortest % lanes);
+                let expected = Kernel::Portable.macs(&keys, &texts);
+                for kernel in Kernel::available() {
+                    let tags = kernel.macs(&keys, &texts);
+                    assert_eq!(tags[..lanes], expected[..lanes], "{shortest} {step}");
+                }
+            }
+        }
+    }
+}
+
 /// The messages of a batch, with lengths from `lens`.
 fn batch(seed: usize, lens: &[usize]) -> Vec<([u8; 8], Vec<u8>)> {
     let message =

@@ -151,6 +151,12 @@ macro_rules! batches {
             }
 
             #[inline]
+            fn xor(self, data: &mut [u8], block: &[u8; 64]) {
+                // SAFETY: as in `methods`.
+                unsafe { $kernel::xor(data, block) }
+            }
+
+            #[inline]
             fn macs(
                 self,
                 keys: &[[u8; 64]; ABREAST],

@@ -3,22 +3,23 @@
 
 use core::arch::x86_64::*;
 
-use super::poly::{Limbs, joined};
+use super::poly::{Factor, Limbs, joined};
 use crate::crypto::TAG_LEN;
 use crate::crypto::kernel::many::ABREAST;
-use crate::crypto::kernel::memory::{load512, store512};
+use crate::crypto::kernel::memory::{load_part, load_words512, load512, store512};
 
 /// The bits that the words of `r` may have.
 const CLAMP: [i64; 2] = [0x0fff_fffc_0fff_ffff, 0x0fff_fffc_0fff_fffc];
 
-/// Authenticates the first `len` bytes of each text, at least one and a multiple of 64, with the key that
-/// its block begins with. Gives the tags, if nothing comes after, and the sums.
+/// Authenticates texts with the keys that their blocks begin with: the first `common` bytes of each, a
+/// multiple of 64, and then what is left of those of which less than 64 bytes are left. Gives their tags, and
+/// the sums of all.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
 pub(super) fn update(
     keys: &[[u8; 64]; ABREAST],
     texts: &[&[u8]; ABREAST],
-    len: usize,
+    common: usize,
     tags: &mut [[u8; TAG_LEN]; ABREAST],
 ) -> Limbs {
     let mut rows = [_mm512_setzero_si512(); ABREAST];
@@ -32,10 +33,13 @@ pub(super) fn update(
     ];
     let r = Limbs::new(r0, r1).factor();
     let mut h = Limbs::new(_mm512_setzero_si512(), _mm512_setzero_si512());
-    for at in (0..len).step_by(64) {
+    for at in (0..common).step_by(64) {
         let [first, second, third, last] = blocks(texts, at);
         h = if at == 0 { first } else { h.times_plus(&r, first) };
         h = h.times_plus(&r, second).times_plus(&r, third).times_plus(&r, last);
+    }
+    if texts.iter().any(|text| text.len() > common) {
+        h = tails(h, &r, texts, common);
     }
     h = h.times(&r);
     let [low, high] = made(h, [pad0, pad1]);
@@ -47,6 +51,34 @@ pub(super) fn update(
     if let [to_first, to_second] = tags.as_flattened_mut().as_chunks_mut::<64>().0 {
         store512(to_first, _mm512_permutex2var_epi64(low, first, high));
         store512(to_second, _mm512_permutex2var_epi64(low, second, high));
+    }
+    h
+}
+
+/// Takes in the tails, from byte `at` on, that are shorter than 64 bytes.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+fn tails(mut h: Limbs, r: &Factor, texts: &[&[u8]; ABREAST], at: usize) -> Limbs {
+    let (mut rows, mut lens) = ([_mm512_setzero_si512(); ABREAST], [0; ABREAST]);
+    for ((row, len), text) in rows.iter_mut().zip(&mut lens).zip(texts) {
+        let tail = &text[at..];
+        if (1..64).contains(&tail.len()) {
+            // The bit that ends a text stands behind its last byte.
+            let end = if tail.len().is_multiple_of(16) { 0 } else { 1 << tail.len() };
+            *row = _mm512_or_si512(load_part(tail), _mm512_maskz_set1_epi8(end, 1));
+            *len = tail.len() as u64;
+        }
+    }
+    let lens = load_words512(&lens);
+    let [l0, h0, l1, h1, l2, h2, l3, h3] = transpose(rows);
+    for (low, high, from) in [(l0, h0, 0), (l1, h1, 16), (l2, h2, 32), (l3, h3, 48)] {
+        let begun = _mm512_cmpgt_epu64_mask(lens, _mm512_set1_epi64(from));
+        if begun == 0 {
+            break;
+        }
+        let whole = _mm512_cmpge_epu64_mask(lens, _mm512_set1_epi64(from + 16));
+        let block = Limbs::new(low, high).ended(whole);
+        h = h.blend(begun, h.times_plus(r, block));
     }
     h
 }

@@ -213,7 +213,7 @@ pub(super) fn apply(
 }
 
 /// XORs the stream from block `counter` on into `data`.
-#[inline]
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 pub(in crate::crypto::kernel) fn stream(
     key: &[u8; 32],
@@ -300,7 +300,7 @@ fn xor_blocks(quarters: &[[u8; 64]; LANES], data: &mut [u8]) {
 }
 
 /// The blocks at sixteen places, however many are of use.
-#[inline]
+#[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
 pub(in crate::crypto::kernel) fn at(
     key: &[u8; 32],

@@ -100,8 +100,15 @@ impl Limbs {
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
     pub(super) fn block(low: __m512i, high: __m512i) -> Self {
-        let Self([x0, x1, x2]) = Self::new(low, high);
-        Self([x0, x1, _mm512_or_si512(x2, _mm512_set1_epi64(1 << 40))])
+        Self::new(low, high).ended(u8::MAX)
+    }
+
+    /// With the bit above in the lanes of `whole`.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
+    pub(super) fn ended(self, whole: __mmask8) -> Self {
+        let Self([x0, x1, x2]) = self;
+        Self([x0, x1, _mm512_mask_or_epi64(x2, whole, x2, _mm512_set1_epi64(1 << 40))])
     }
 
     #[inline]
@@ -145,7 +152,7 @@ impl Limbs {
     /// The lanes of `mask` from `other`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512ifma")]
-    fn blend(self, mask: __mmask8, other: Self) -> Self {
+    pub(super) fn blend(self, mask: __mmask8, other: Self) -> Self {
         let (Self([a0, a1, a2]), Self([b0, b1, b2])) = (self, other);
         Self([
             _mm512_mask_blend_epi64(mask, a0, b0),
