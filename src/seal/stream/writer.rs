@@ -101,11 +101,12 @@ impl<W: Write + Seek> StreamWriter<W> {
     ///
     /// # Errors
     ///
-    /// [`Error::Stream`] if `out` fails, now or earlier; [`Misuse::TooLarge`] for the meta; or as
+    /// [`Error::Stream`] if `out` fails, [`Error::Poisoned`] if a write failed before;
+    /// [`Misuse::TooLarge`] for the meta; or as
     /// [`Log::seal_batch`](crate::seal::Log::seal_batch).
     pub fn finish(mut self, at: LogId, meta: &[u8]) -> Result<(W, SealedStream)> {
         if self.failed {
-            return Err(Misuse::State("an earlier write to the stream failed").into());
+            return Err(Error::Poisoned);
         }
         if meta.len() > MAX_META {
             return Err(Error::too_large("a stream's meta", meta.len(), MAX_META));

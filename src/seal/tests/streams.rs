@@ -264,7 +264,7 @@ fn a_writer_that_fails_anywhere_leaves_nothing_that_opens() {
             if let Err(error) = writer.write_all(&plain) {
                 // It stays failed, and takes nothing more.
                 assert!(writer.write(b"more").is_err());
-                let Err(Error::Misuse(_)) = writer.finish(LogId::START, b"").map(drop) else {
+                let Err(Error::Poisoned) = writer.finish(LogId::START, b"").map(drop) else {
                     panic!("finished after a failed write")
                 };
                 return Err(Error::Stream(error));

@@ -134,7 +134,7 @@ fn a_copy_that_failed_leaves_nothing_that_can_be_finished() {
         assert!(matches!(copied, Err(Error::Stream(e)) if e.kind() == io::ErrorKind::StorageFull));
         assert!(writer.write(b"more").is_err());
         assert!(matches!(writer.copy_from(&mut &plain[..], threads(1)), Err(Error::Poisoned)));
-        assert!(matches!(writer.finish(LogId::START, b""), Err(Error::Misuse(_))));
+        assert!(matches!(writer.finish(LogId::START, b""), Err(Error::Poisoned)));
 
         let mut writer = streams.create("s", Cursor::new(Vec::new())).unwrap();
         let mut input = Pieces { fails: true, ..pieces(&plain) };
@@ -142,7 +142,7 @@ fn a_copy_that_failed_leaves_nothing_that_can_be_finished() {
         assert!(
             matches!(copied, Err(Error::Stream(e)) if e.kind() == io::ErrorKind::ConnectionReset)
         );
-        assert!(matches!(writer.finish(LogId::START, b""), Err(Error::Misuse(_))));
+        assert!(matches!(writer.finish(LogId::START, b""), Err(Error::Poisoned)));
     }
 }
 
