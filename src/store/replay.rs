@@ -4,7 +4,7 @@
 //! change that is whole was never acknowledged, unless something says that it was durable: a later
 //! state frame, or the witness.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,8 +26,9 @@ pub struct Damage {
     pub place: Place,
 }
 
-/// Entries that may be lost to one damage; a larger gap is another mistake.
-const MAX_HOLE: u64 = 1 << 20;
+/// No entry takes less in a segment, in bytes: as many may be lost to damage as there was room for, and a
+/// larger gap is another mistake.
+const LEAST: u64 = 64;
 
 /// What stands in a folder.
 #[derive(Default)]
@@ -36,8 +37,10 @@ pub(super) struct Found {
     /// The entries so far. Between two runs there is a gap: a purge that went beyond the log's end,
     /// or segments in which everything was replaced and which have gone.
     runs: Vec<Run>,
-    /// Entries that do not name the era of the one before them.
-    breaks: BTreeSet<u64>,
+    /// Entries that do not name the era of the one before them, and the one that they name.
+    breaks: BTreeMap<u64, Era>,
+    /// How many entries more may be lost.
+    room: u64,
     /// The last change: its sequence and its sealed state.
     pub(super) sequence: u64,
     pub(super) state: Vec<u8>,
@@ -100,6 +103,7 @@ pub(super) fn replay(fs: &dyn Fs, dir: &Path, witness: u64) -> Result<Found> {
         let file: Arc<dyn File> = file.into();
         let id = u32::try_from(n).map_err(|_| Error::damaged("too many segments").in_file(dir))?;
         let last = n + 1 == count;
+        found.room += file.len().map_err(|e| Error::io("stat", &segment.path, e))? / LEAST;
         let changes = read(&*file, &segment.path, last, id)?;
         let path = segment.path;
         found.index.segments.insert(id, Segment::new(path, file, false));
@@ -242,7 +246,8 @@ impl Found {
             Some(run) if run.end() >= id.index => {
                 run.slots.truncate(id.index - run.first);
             }
-            Some(run) if !self.damages.is_empty() && id.index - run.end() <= MAX_HOLE => {
+            Some(run) if !self.damages.is_empty() && id.index - run.end() <= self.room => {
+                self.room -= id.index - run.end();
                 while run.end() < id.index {
                     run.slots.push(Slot { len: 0, era: 0, ..slot });
                 }
@@ -251,7 +256,7 @@ impl Found {
         }
         let Some(run) = self.runs.last_mut() else { return };
         if run.slots.last().is_some_and(|before| before.len != 0 && before.era != prev.get()) {
-            self.breaks.insert(id.index);
+            self.breaks.insert(id.index, prev);
         }
         run.slots.push(slot);
     }
@@ -281,9 +286,12 @@ impl Found {
         if run.first > start || end <= last.index {
             return missing(if run.first > start { start } else { end });
         }
-        let prev = match self.index.get(purged.index) {
-            Some(slot) if run.first < start && slot.len != 0 => Era::term(slot.era),
-            Some(_) if run.first < start => purged.era,
+        let prev = match (self.breaks.get(&start), self.index.get(purged.index)) {
+            // What was purged need not be what stands there: the log went on after an entry that it
+            // did not hold.
+            (Some(prev), _) => *prev,
+            (None, Some(slot)) if run.first < start && slot.len != 0 => Era::term(slot.era),
+            (None, Some(_)) if run.first < start => purged.era,
             _ => prev,
         };
         self.index.drop_before(start);
@@ -293,8 +301,29 @@ impl Found {
             return Err(Error::damaged("an entry of another history").at_index(index));
         }
         match self.breaks.range(start.saturating_add(1)..).next() {
-            Some(index) => Err(Error::damaged("an entry of another history").at_index(*index)),
+            Some((index, _)) => Err(Error::damaged("an entry of another history").at_index(*index)),
             None => Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Else a record that names a far index would make it allocate for all that might be between.
+    #[test]
+    fn no_more_is_taken_for_lost_than_there_was_room_for() {
+        let place = Place { file: None, offset: None, index: None };
+        let damages = vec![Damage { what: "a test", place }];
+        let mut found = Found { room: 10, damages, ..Found::default() };
+        let era = Era::term(1);
+        let mut ends = Vec::new();
+        for index in [1, 5, 13, 15, 1 << 40] {
+            let slot = Slot { era: 1, segment: 0, place: 0, len: 80 };
+            found.entry(LogId::new(index, era), era, slot);
+            ends.push((found.runs.len(), found.runs.last().unwrap().end(), found.room));
+        }
+        assert_eq!(ends, [(1, 2, 10), (1, 6, 7), (1, 14, 0), (2, 16, 0), (3, (1 << 40) + 1, 0)]);
     }
 }

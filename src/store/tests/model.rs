@@ -11,6 +11,8 @@ enum Op {
     Append(u64),
     Truncate(u64),
     Purge(u64),
+    /// A purge to an entry of another history, such as a leader's snapshot ends with.
+    PurgeBeyond(u64),
     Vote(u8),
     Meta(u8),
     Snapshot(u8),
@@ -68,6 +70,11 @@ impl Model {
                 change.purge(self.entries[at]);
                 next.purged = self.entries[at];
                 next.entries.drain(..=at);
+            }
+            Op::PurgeBeyond(n) => {
+                let id = LogId::new(first + n % (self.last().index + 4 - first), Era::term(term));
+                change.purge(id);
+                (next.purged, next.entries) = (id, Vec::new());
             }
             Op::Vote(n) => {
                 change.vote(&[*n]);
@@ -135,6 +142,7 @@ fn op() -> impl Strategy<Value = Op> {
         6 => (1..6_u64).prop_map(Op::Append),
         2 => (0..50_u64).prop_map(Op::Truncate),
         2 => (0..50_u64).prop_map(Op::Purge),
+        2 => (0..50_u64).prop_map(Op::PurgeBeyond),
         1 => any::<u8>().prop_map(Op::Vote),
         1 => any::<u8>().prop_map(Op::Meta),
         1 => any::<u8>().prop_map(Op::Snapshot),
@@ -146,7 +154,7 @@ fn op() -> impl Strategy<Value = Op> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
     fn it_behaves_as_vectors_do(
