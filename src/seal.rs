@@ -33,6 +33,7 @@ mod stream;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use batch::Entry;
 pub use batch::{Batch, Plaintext, SealedBatch, SealedRecord};
 pub use cell::{Cells, SealedCell};
 pub use log::Log;

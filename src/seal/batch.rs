@@ -81,13 +81,10 @@ impl<'a> Batch<'a> {
         write: impl FnOnce(&mut Plaintext<'_>) -> Result<(), E>,
     ) -> Result<(), E> {
         let rising = self.rising.then(id)?;
-        let mut entry = Entry { start: self.buffer.len(), buffer: &mut self.buffer, whole: false };
-        entry.buffer.resize(entry.start + RECORD_OVERHEAD);
-        write(&mut Plaintext(entry.buffer))?;
-        let record = entry.buffer.expose_mut().get_mut(entry.start..);
-        record::check(record.unwrap_or_default()).map_err(E::from)?;
-        self.records.push((id, entry.start..entry.buffer.len()));
-        entry.whole = true;
+        let mut entry = Entry::begin(&mut self.buffer, RECORD_OVERHEAD);
+        write(&mut entry.plaintext())?;
+        record::check(entry.bytes()).map_err(E::from)?;
+        self.records.push((id, entry.end()));
         self.rising = rising;
         Ok(())
     }
@@ -154,11 +151,7 @@ impl SealedBatch {
     }
 }
 
-impl<'a> Plaintext<'a> {
-    pub(crate) const fn over(buffer: &'a mut SecretBytes) -> Self {
-        Self(buffer)
-    }
-
+impl Plaintext<'_> {
     /// Appends `bytes`.
     pub fn extend_from_slice(&mut self, bytes: &[u8]) {
         self.0.extend_from_slice(bytes);
@@ -215,10 +208,34 @@ impl Rising {
 
 /// An entry that is being written; cut off again, also by a panic, if it does not become whole:
 /// else its plaintext would stand between the records and be stored with them.
-struct Entry<'a> {
+pub(crate) struct Entry<'a> {
     buffer: &'a mut SecretBytes,
     start: usize,
     whole: bool,
+}
+
+impl<'a> Entry<'a> {
+    /// Begins one at the end of `buffer`, with `room` bytes of zeros before its plaintext.
+    pub(crate) fn begin(buffer: &'a mut SecretBytes, room: usize) -> Self {
+        let start = buffer.len();
+        buffer.resize(start + room);
+        Self { buffer, start, whole: false }
+    }
+
+    pub(crate) const fn plaintext(&mut self) -> Plaintext<'_> {
+        Plaintext(self.buffer)
+    }
+
+    /// The room and the plaintext.
+    pub(crate) fn bytes(&mut self) -> &mut [u8] {
+        self.buffer.expose_mut().get_mut(self.start..).unwrap_or_default()
+    }
+
+    /// Keeps it, and tells where it stands, the room included.
+    pub(crate) fn end(mut self) -> Range<usize> {
+        self.whole = true;
+        self.start..self.buffer.len()
+    }
 }
 
 impl Drop for Entry<'_> {

@@ -4,7 +4,7 @@ use core::ops::Range;
 use super::format::ENTRY_HEAD;
 use super::index::Index;
 use crate::error::{Error, Misuse, Result};
-use crate::seal::{LogId, Plaintext, RECORD_OVERHEAD, State};
+use crate::seal::{Entry, LogId, Plaintext, RECORD_OVERHEAD, State};
 use crate::secret::SecretBytes;
 
 /// Largest entry, in bytes.
@@ -73,7 +73,7 @@ impl Change {
     ///
     /// # Errors
     ///
-    /// As [`Change::push`], and the error of `write`.
+    /// As [`Change::push`], and the error of `write`. The change is then as it was, also when `write` panics.
     pub fn try_push<E: From<Error>>(
         &mut self,
         id: LogId,
@@ -88,23 +88,16 @@ impl Change {
             let (index, after) = (id.index, before.index);
             return Err(Error::from(Misuse::NotIncreasing { index, after }).into());
         }
-        let start = self.buffer.len();
-        let plain = start + ENTRY_HEAD;
-        self.buffer.resize(plain);
-        let written = write(&mut Plaintext::over(&mut self.buffer));
-        let end = self.buffer.len();
-        let len = end.saturating_sub(plain);
-        let checked = written.and_then(|()| match len {
-            0..=MAX_ENTRY => Ok(()),
-            _ => Err(Error::too_large("an entry", len, MAX_ENTRY).into()),
-        });
-        if checked.is_err() {
-            self.buffer.resize(start);
-        } else {
-            self.buffer.resize(end.next_multiple_of(8));
-            self.entries.push((id, plain - RECORD_OVERHEAD..end));
+        let mut entry = Entry::begin(&mut self.buffer, ENTRY_HEAD);
+        write(&mut entry.plaintext())?;
+        let len = entry.bytes().len().saturating_sub(ENTRY_HEAD);
+        if len > MAX_ENTRY {
+            return Err(Error::too_large("an entry", len, MAX_ENTRY).into());
         }
-        checked
+        let Range { start, end } = entry.end();
+        self.buffer.resize(end.next_multiple_of(8));
+        self.entries.push((id, start + ENTRY_HEAD - RECORD_OVERHEAD..end));
+        Ok(())
     }
 
     /// Removes the entries from `index` on.

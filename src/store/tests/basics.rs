@@ -114,6 +114,61 @@ fn a_purge_drops_whole_segments() {
 }
 
 #[test]
+fn an_entry_that_fails_leaves_the_change_as_it_was() {
+    // Behind the last one the next frame would stand where frames may begin.
+    for len in [17, 25] {
+        let (disk, keyring, store) = fresh();
+        let mut change = entries(1..=1, 1);
+        let failed: Result<()> = change.try_push(id(2, 1), |out| {
+            out.extend_from_slice(&vec![b'x'; len]);
+            Err(Error::damaged("the encoder failed"))
+        });
+        assert!(matches!(failed, Err(Error::Damaged { .. })));
+        let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            change.push(id(2, 1), |out| {
+                out.extend_from_slice(&vec![b'x'; len]);
+                std::panic::resume_unwind(Box::new("the encoder panicked"));
+            })
+        }));
+        assert!(panicked.is_err());
+        change.push(id(2, 1), |out| out.extend_from_slice(&payload(2, 1))).unwrap();
+        store.apply(change).unwrap();
+        drop((store, keyring));
+        let written = disk.read_file(&segments(&disk)[0]).unwrap();
+        assert!(!written.windows(len).any(|bytes| bytes.iter().all(|byte| *byte == b'x')));
+        let (_keyring, store) = reopen(&disk).unwrap();
+        assert_eq!(all(&store).unwrap(), ids(1..=2, 1));
+    }
+}
+
+/// A leader's snapshot may end with an entry of which the log holds another one, or had.
+#[test]
+fn the_log_goes_on_after_an_entry_that_it_did_not_hold() {
+    for truncated in [None, Some(6), Some(3)] {
+        for purged in 3..=12 {
+            let (disk, keyring, store) = fresh();
+            store.apply(entries(1..=10, 1)).unwrap();
+            if let Some(from) = truncated {
+                let mut change = Change::new();
+                change.truncate(from);
+                store.apply(change).unwrap();
+            }
+            let mut change = Change::new();
+            change.purge(id(purged, 2));
+            store.apply(change).unwrap();
+            store.apply(entries(purged + 1..=purged + 1, 2)).unwrap();
+            store.apply(entries(purged + 2..=purged + 3, 3)).unwrap();
+            drop((store, keyring));
+            let (_keyring, store) = reopen(&disk).unwrap();
+            let found = all(&store).unwrap();
+            assert_eq!(found[0], id(purged + 1, 2), "{truncated:?}");
+            assert_eq!(found[1..], ids(purged + 2..=purged + 3, 3), "{truncated:?}");
+            assert_eq!(store.state().purged, id(purged, 2));
+        }
+    }
+}
+
+#[test]
 fn what_does_not_fit_the_log_changes_nothing() {
     let (disk, _keyring, store) = fresh();
     store.apply(entries(1..=5, 1)).unwrap();
