@@ -146,12 +146,11 @@ impl Store {
     }
 
     /// What a caller keeps in a monotonic store elsewhere to find out that everything was put back
-    /// together: the key file's epoch and the sequence of the last change. For
+    /// together: the key file's epoch and the sequence of the last change that is durable. For
     /// [`Options::not_before`].
     #[must_use]
     pub fn anchor(&self) -> (u64, u64) {
-        let sequence = self.inner.writer().state.sequence;
-        (self.inner.keyring.shared().epoch(), sequence)
+        (self.inner.keyring.shared().epoch(), self.inner.writer().durable)
     }
 
     /// What was damaged when the store was opened, and left out.

@@ -191,6 +191,23 @@ fn an_older_log_alone_is_found_out_and_all_of_it_with_an_anchor() {
 }
 
 #[test]
+fn an_anchor_is_not_ahead_of_what_is_durable() {
+    let (disk, keyring, store) = fresh();
+    store.apply(entries(1..=3, 1)).unwrap();
+    let before = store.anchor();
+    let pending = store.write(entries(4..=4, 1)).unwrap();
+    let anchor = store.anchor();
+    assert_eq!(anchor, before);
+    let cut = disk.after_power_cut(crate::fs::Loss::Dropped, 0);
+    let opened =
+        Store::open(place(&cut), &open_keyring(&cut).unwrap(), options().not_before(anchor));
+    assert_eq!(opened.unwrap().state().last.index, 3);
+    pending.wait().unwrap();
+    assert!(store.anchor() > before);
+    drop(keyring);
+}
+
+#[test]
 fn an_older_key_file_is_found_out() {
     let (disk, keyring, store) = fresh();
     let path = Path::new("/keys/node.keys");
