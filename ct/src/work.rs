@@ -12,9 +12,6 @@ pub(crate) struct Work {
 
 const NONCE: [u8; 24] = [9; 24];
 
-/// How many messages a batch has.
-const BATCH: usize = 16;
-
 /// The box, which every kernel computes in its own way.
 pub(crate) const BOXES: &[Work] = &[
     Work { name: "seal", run: |key, text| _ = hazmat::secretbox_seal(key, &NONCE, text) },
@@ -27,7 +24,8 @@ pub(crate) const BOXES: &[Work] = &[
         name: "open, last byte of the tag wrong",
         run: |key, text| open(key, text, |t| t[15] ^= 1),
     },
-    Work { name: "batch", run: batch },
+    Work { name: "batch of 16", run: |key, text| batch(key, text, 16) },
+    Work { name: "batch of 5", run: |key, text| batch(key, text, 5) },
 ];
 
 /// What else is done with secrets, without a curve.
@@ -88,9 +86,9 @@ fn open(key: &SecretKey, text: &mut [u8], alter: fn(&mut [u8; 16])) {
     assert_eq!(hazmat::secretbox_open(key, &NONCE, &tag, text).is_ok(), !altered);
 }
 
-/// Every third message is damaged before it is opened.
-fn batch(key: &SecretKey, text: &mut [u8]) {
-    let len = text.len() / BATCH;
+/// The text as so many messages. Every third is damaged before it is opened.
+fn batch(key: &SecretKey, text: &mut [u8], count: usize) {
+    let len = text.len() / count;
     if len < 16 {
         return;
     }
