@@ -54,7 +54,7 @@ pub(crate) enum Swarm {
         #[arg(long)]
         json: bool,
     },
-    /// The secrets, without their payloads.
+    /// The secrets, without their payloads, but with the SHA-256 of each: it lets short ones be guessed.
     Secrets {
         #[command(flatten)]
         state: State,
