@@ -63,9 +63,9 @@ fn tails(mut h: Limbs, r: &Factor, texts: &[&[u8]; ABREAST], at: usize) -> Limbs
     for ((row, len), text) in rows.iter_mut().zip(&mut lens).zip(texts) {
         let tail = &text[at..];
         if (1..64).contains(&tail.len()) {
-            // The bit that ends a text stands behind its last byte.
-            let end = if tail.len().is_multiple_of(16) { 0 } else { 1 << tail.len() };
-            *row = _mm512_or_si512(load_part(tail), _mm512_maskz_set1_epi8(end, 1));
+            // The bit that ends a text stands behind its last byte; behind a whole block it does no harm,
+            // for the next one is not taken in.
+            *row = _mm512_or_si512(load_part(tail), _mm512_maskz_set1_epi8(1 << tail.len(), 1));
             *len = tail.len() as u64;
         }
     }
