@@ -204,6 +204,11 @@ impl Findings {
         }
     }
 
+    /// Whether anything of this kind is listed.
+    pub(crate) fn has(&self, kind: FindingKind) -> bool {
+        self.kept.iter().any(|finding| finding.kind == kind)
+    }
+
     /// Adds others that were collected apart.
     pub(crate) fn extend(&mut self, others: Vec<Finding>) {
         for Finding { severity, kind, place, text, loss } in others {

@@ -224,8 +224,12 @@ pub(crate) fn gather_watched(
         return Err(Error::Missing(folder.log()));
     }
     let log = log.filter(|log| !log.segments.is_empty()).unwrap_or_else(|| {
-        let text = "there is no log; Swarm would start an empty cluster and not look at the \
-                    snapshot";
+        let text = if findings.has(FindingKind::LegacyFolder) {
+            "there is no log; Swarm would make one of the folder of an older format, which is not \
+             read here"
+        } else {
+            "there is no log; Swarm would start an empty cluster and not look at the snapshot"
+        };
         let loss = Loss::Entries { first: base.saturating_add(1), last: None };
         let place = at(&folder.log(), None, None);
         findings.error(FindingKind::LogMissing, place, text, Some(loss));

@@ -93,7 +93,16 @@ fn a_missing_log_is_told_and_the_snapshot_read() {
     fs::remove_dir_all(patient.wal.parent().unwrap()).unwrap();
     let state = patient.read();
     assert_eq!(find(&state, FindingKind::LogMissing).loss, from(73));
+    assert!(find(&state, FindingKind::LogMissing).text.contains("an empty cluster"));
     assert!(names(&state).len() > 50);
+
+    // Swarm would migrate this one instead.
+    let legacy = patient.wal.parent().unwrap().with_file_name("wal-v3");
+    fs::create_dir(&legacy).unwrap();
+    fs::copy(patient.snapshot(), legacy.join("0000000000000000-0000000000000000.wal")).unwrap();
+    let state = patient.read();
+    assert!(has(&state, FindingKind::LegacyFolder));
+    assert!(find(&state, FindingKind::LogMissing).text.contains("an older format"));
 
     fs::remove_dir_all(patient.snapshot().parent().unwrap()).unwrap();
     match State::read(patient.capture.dir(), patient.capture.key().as_ref()) {
