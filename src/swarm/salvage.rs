@@ -257,7 +257,7 @@ impl Parts<'_> {
         let Gathered { log, snapshots, base, commit, .. } = self.found;
         let named = log.snapshots.iter().map(|point| point.index);
         let entries = log.entries.iter().map(|entry| entry.index);
-        let known = [*base, *commit, snapshots.reach(), image.greatest_version(), 1];
+        let known = [*base, *commit, snapshots.reach(&[]), image.greatest_version(), 1];
         known.into_iter().chain(named).chain(entries).max().unwrap_or(1)
     }
 

@@ -106,10 +106,12 @@ impl SnapshotScan {
         Ok(())
     }
 
-    /// The greatest index that any snapshot's name or content speaks of.
-    pub(crate) fn reach(&self) -> u64 {
-        let names =
-            self.files.iter().filter_map(|file| name_of(&file.name)).map(|(_, index)| index);
+    /// The greatest index that any snapshot's name or content speaks of; the names of `but` do not
+    /// count, unless the snapshot is whole.
+    pub(crate) fn reach(&self, but: &[SnapshotPoint]) -> u64 {
+        let names = self.files.iter().filter_map(|file| name_of(&file.name));
+        let known = |at: &(u64, u64)| !but.iter().any(|point| (point.term, point.index) == *at);
+        let names = names.filter(known).map(|(_, index)| index);
         names.chain(self.whole.iter().map(|point| point.index)).max().unwrap_or(0)
     }
 }

@@ -266,12 +266,21 @@ fn compare(
     let commit = log.committed;
     let named = log.snapshots.iter().max_by_key(|point| point.index);
     let end = log.last_index().unwrap_or(0).max(base);
-    let reach = commit.max(snapshots.reach()).max(named.map_or(0, |point| point.index));
+    let named_to = named.map_or(0, |point| point.index);
+    // The log names a snapshot before it is written: a crash in between leaves the name alone, or
+    // half of the file. Of a leader's snapshot the node then knows no entry to be committed.
+    let reach = commit.max(snapshots.reach(&log.snapshots));
     if reach > end {
         let text =
             format!("the log ends at entry {end}, but the node has known of entries up to {reach}");
         let loss = Loss::Entries { first: end.saturating_add(1), last: Some(reach) };
         findings.error(FindingKind::LogBehind, at(&folder.log(), None, None), text, Some(loss));
+    } else if named_to > end {
+        let text = format!(
+            "the log ends at entry {end}, and names a snapshot at {named_to} that did not come \
+             through: Swarm takes it from the leader again"
+        );
+        findings.warn(FindingKind::LogBehind, at(&folder.log(), None, None), text);
     }
     if let Some(point) = named.filter(|point| point.index > base) {
         let name = format!("{:016x}-{:016x}.snap", point.term, point.index);

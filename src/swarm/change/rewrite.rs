@@ -70,7 +70,8 @@ impl Reading {
     ///
     /// # Errors
     ///
-    /// [`Error::Damaged`] if anything is lost or violates raft's rules.
+    /// [`Error::Damaged`] if anything is lost, or a record of the log is damaged or violates raft's
+    /// rules.
     pub(super) fn of(fs: &dyn Fs, folder: &Folder, keys: &NodeKeys) -> Result<Self> {
         let (mut findings, mut image) = (Findings::default(), Image::default());
         let gathered = gather(fs, folder, Some(keys), &mut image, &mut findings)?;
@@ -259,8 +260,15 @@ impl Reading {
 fn prevents(finding: &Finding) -> bool {
     match finding.kind {
         // What was not finished was not acknowledged; if the node knew of more, another finding
-        // says so. The other one is what a crash before a snapshot was written leaves.
-        FindingKind::TornTail | FindingKind::SnapshotMissing => false,
+        // says so.
+        FindingKind::TornTail => false,
+        // A crash leaves a snapshot half-written, or not at all. An older one and the log make up for
+        // it; where they do not, another finding says what is lost.
+        FindingKind::SnapshotMissing
+        | FindingKind::SnapshotDamaged
+        | FindingKind::SnapshotUnopened
+        | FindingKind::SnapshotFallback => finding.loss.is_some(),
+        // Of the log's records also what is no loss of entries: the node's vote may be among it.
         _ => finding.severity == Severity::Error || finding.loss.is_some(),
     }
 }
