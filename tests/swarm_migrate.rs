@@ -12,6 +12,8 @@ mod redact;
 mod salvage;
 #[path = "support/segment.rs"]
 mod segment;
+#[path = "swarm_migrate/two_phase.rs"]
+mod two_phase;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -3,7 +3,7 @@
 //! No X.509 is read: a certificate holds the public key, the node's id and the cluster's id as they
 //! are, and they are long and random enough to be looked for among its bytes.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::ec_key;
 use super::finding::{FindingKind, Findings, at};
@@ -31,11 +31,16 @@ pub(crate) fn check(
     objects: &Objects,
     findings: &mut Findings,
 ) -> Result<()> {
-    let path = folder.certificate();
+    let held = of_key(fs, folder, tls_key)?;
     let mut report = |path: &Path, text: String| {
         findings.error(FindingKind::Certificate, at(path, None, None), text, None);
     };
-    match read(fs, &path)? {
+    // Where none is of the key, Swarm complains of the one in its place.
+    let (path, certificate) = match held {
+        Some(Held { path, der, .. }) => (path, Ok(der)),
+        None => (folder.certificate(), read(fs, &folder.certificate())?),
+    };
+    match certificate {
         Err(what) => report(&path, format!("{what}; Swarm needs it to start")),
         Ok(der) => {
             let point = tls_key.and_then(|key| ec_key::point(key.expose()));
@@ -58,8 +63,15 @@ pub(crate) fn check(
     Ok(())
 }
 
-/// The certificate of a TLS key, as text and in DER: the node's, or the one beside it that a crash
-/// kept from taking its place.
+/// A certificate, as it stands in a file.
+pub(crate) struct Held {
+    path: PathBuf,
+    pub(crate) text: Vec<u8>,
+    pub(crate) der: Vec<u8>,
+}
+
+/// The certificate of a TLS key: the node's, or the one beside it that a crash kept from taking its
+/// place, where Swarm puts it at its start. Without the key, the first that is one.
 ///
 /// # Errors
 ///
@@ -67,14 +79,15 @@ pub(crate) fn check(
 pub(crate) fn of_key(
     fs: &dyn Fs,
     folder: &Folder,
-    tls_key: &SecretBytes,
-) -> Result<Option<(Vec<u8>, Vec<u8>)>> {
-    let point = ec_key::point(tls_key.expose());
+    tls_key: Option<&SecretBytes>,
+) -> Result<Option<Held>> {
+    let point = tls_key.and_then(|key| ec_key::point(key.expose()));
     for path in [folder.certificate(), folder.certificates.join(".swarm-node.crt")] {
         if let Ok(der) = read(fs, &path)?
             && point.is_none_or(|point| contains(&der, point))
         {
-            return Ok(Some((fs::read(fs, &path, MAX_CERTIFICATE)?, der)));
+            let text = fs::read(fs, &path, MAX_CERTIFICATE)?;
+            return Ok(Some(Held { path, text, der }));
         }
     }
     Ok(None)

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::fs::{self, Fs, RealFs};
 use crate::key::UnlockKey;
 use crate::secret::{SecretBytes, SecretKey};
-use crate::swarm::certificate::MAX_CERTIFICATE;
+use crate::swarm::certificate::{self, MAX_CERTIFICATE};
 use crate::swarm::ec_key;
 use crate::swarm::finding::Finding;
 use crate::swarm::folder::Folder;
@@ -136,7 +136,7 @@ fn copy(
         report: Redacted { findings: found.findings, ..Redacted::default() },
     };
     copy.key_file(file.kek_version(), &keys.tls_key)?;
-    copy.files(dir, &folder)?;
+    copy.files(dir, &folder, &keys.tls_key)?;
     for facts in &found.raft.snapshots {
         copy.snapshot(&folder.snapshots().join(&facts.name))?;
     }
@@ -191,12 +191,17 @@ impl Copy<'_> {
     }
 
     /// Certificates, addresses, and what was found.
-    fn files(&self, dir: &Path, folder: &Folder) -> Result<()> {
+    fn files(&self, dir: &Path, folder: &Folder, tls_key: &SecretBytes) -> Result<()> {
+        let held = certificate::of_key(self.fs, folder, Some(tls_key))?;
         let certificates =
             [folder.certificate(), folder.root_certificate()].map(|path| (path, MAX_CERTIFICATE));
         let states = ["docker-state.json", "state.json"].map(|name| (dir.join(name), MAX_FILE));
         for (path, limit) in certificates.into_iter().chain(states) {
             let name = path.strip_prefix(dir).unwrap_or(&path);
+            if let Some(held) = held.as_ref().filter(|_| path == folder.certificate()) {
+                self.file(name, &held.text)?;
+                continue;
+            }
             match fs::read(self.fs, &path, limit) {
                 Ok(content) => self.file(name, &content)?,
                 Err(Error::Missing(_) | Error::Damaged { .. }) => {}

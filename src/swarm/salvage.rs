@@ -238,11 +238,11 @@ impl Parts<'_> {
         if let Some(member) = &self.found.log.member {
             return Ok(member.clone());
         }
-        let member = match certificate::of_key(self.fs, self.folder, &keys.tls_key)? {
-            Some((_, der)) => image
+        let member = match certificate::of_key(self.fs, self.folder, Some(&keys.tls_key))? {
+            Some(held) => image
                 .members
                 .values()
-                .find(|member| certificate::contains(&der, member.node_id.as_bytes())),
+                .find(|member| certificate::contains(&held.der, member.node_id.as_bytes())),
             None => image.members.values().next().filter(|_| image.members.len() == 1),
         };
         let Some(member) = member else {

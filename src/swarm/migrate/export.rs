@@ -12,7 +12,7 @@ use crate::keyring::{Keyring, Location, Protector};
 use crate::seal::{Era, LogId};
 use crate::secret::SecretBytes;
 use crate::store::{Change, Options, Store};
-use crate::swarm::certificate::MAX_CERTIFICATE;
+use crate::swarm::certificate::{self, MAX_CERTIFICATE};
 use crate::swarm::finding::Findings;
 use crate::swarm::folder::Folder;
 use crate::swarm::key_file::{KeyFile, NodeKeys};
@@ -168,9 +168,13 @@ impl<'a> Source<'a> {
 
     fn attachments(&self, fs: &dyn Fs) -> Result<Vec<(&'static str, SecretBytes)>> {
         let mut attachments = vec![(TLS_KEY, SecretBytes::from(self.keys.tls_key.expose()))];
-        let paths = [self.folder.certificate(), self.folder.root_certificate()];
-        for (name, path) in CERTIFICATES.into_iter().zip(paths) {
-            let content = fs::read(fs, &path, MAX_CERTIFICATE)?;
+        let read = |path: &Path| fs::read(fs, path, MAX_CERTIFICATE);
+        let own = match certificate::of_key(fs, &self.folder, Some(&self.keys.tls_key))? {
+            Some(held) => held.text,
+            None => read(&self.folder.certificate())?,
+        };
+        let root = read(&self.folder.root_certificate())?;
+        for (name, content) in CERTIFICATES.into_iter().zip([own, root]) {
             attachments.push((name, SecretBytes::from_vec(content)));
         }
         Ok(attachments)

@@ -39,8 +39,8 @@ impl Files {
             notes.push(format!("{text}: dockerd does not start from the new folder without it"));
         };
         let mut certificates = Vec::new();
-        match certificate::of_key(fs, folder, &keys.tls_key)? {
-            Some((text, _)) => certificates.push(("certificates/swarm-node.crt", text)),
+        match certificate::of_key(fs, folder, Some(&keys.tls_key))? {
+            Some(held) => certificates.push(("certificates/swarm-node.crt", held.text)),
             None => lacks("there is no certificate of the node's key"),
         }
         match fs::read(fs, &folder.root_certificate(), MAX_CERTIFICATE) {
