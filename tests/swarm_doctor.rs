@@ -12,7 +12,8 @@ use std::path::{Path, PathBuf};
 
 use capture::Capture;
 use nodeseal::swarm::{
-    self, Diagnosis, FileKind, FileVerdict, RecordVerdict, State, Verdict, clean, leftovers,
+    self, Diagnosis, FileKind, FileVerdict, FindingKind, RecordVerdict, Severity, State, Verdict,
+    clean, leftovers,
 };
 use nodeseal::{Error, UnlockKey};
 use segment::{ENTRY, Frame, only};
@@ -188,6 +189,42 @@ fn snapshots_and_keys_have_their_verdicts() {
     }
     fs::remove_file(&certificate).unwrap();
     assert!(file(&doctor(&capture), &certificate).text.as_ref().unwrap().contains("missing"));
+}
+
+/// A manager gets the cluster's unlock key together with a certificate, whatever its log has by then.
+#[test]
+fn one_of_several_managers_may_have_an_unlock_key_from_ahead_of_its_log() {
+    let capture = Capture::unpack("three-managers-m1");
+    let (path, key) = (key_file(&capture), capture.key());
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(text.contains("kek-version: 32\n"));
+    let ahead = |version: &str| {
+        let later = text.replace("kek-version: 32\n", &format!("kek-version: {version}\n"));
+        segment::replace(&path, later.as_bytes());
+        let found = swarm::inspect(capture.dir(), key.as_ref()).unwrap().findings;
+        found.into_iter().find(|one| one.kind == FindingKind::KekVersionAhead).unwrap()
+    };
+    let genuine = ahead("60");
+    assert_eq!(genuine.severity, Severity::Warning, "{genuine}");
+    assert!(genuine.text.contains("lags behind"), "{genuine}");
+    assert!(doctor(&capture).is_well());
+    swarm::attest(capture.dir(), key.as_ref()).unwrap();
+
+    // No cluster came so far.
+    assert_eq!(ahead("18446744073709551615").severity, Severity::Error);
+    assert_eq!(file(&doctor(&capture), &path).verdict, Verdict::Damaged);
+    assert!(swarm::attest(capture.dir(), key.as_ref()).is_err());
+}
+
+/// The log of a sole manager is the cluster's.
+#[test]
+fn a_sole_managers_unlock_key_is_not_ahead_of_its_log() {
+    let capture = Capture::unpack("4-dek-rotated");
+    let path = key_file(&capture);
+    let text = fs::read_to_string(&path).unwrap();
+    segment::replace(&path, text.replace("kek-version: 16", "kek-version: 500").as_bytes());
+    assert_eq!(file(&doctor(&capture), &path).verdict, Verdict::Damaged);
+    assert!(swarm::attest(capture.dir(), capture.key().as_ref()).is_err());
 }
 
 #[test]

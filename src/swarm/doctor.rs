@@ -304,7 +304,11 @@ fn add_text(text: &mut Option<String>, more: &str) {
 const fn verdict(finding: &Finding) -> Option<Verdict> {
     Some(match finding.kind {
         // What is strange in a key file that opens.
-        FindingKind::KeyFile if !matches!(finding.severity, Severity::Error) => Verdict::Good,
+        FindingKind::KeyFile | FindingKind::KekVersionAhead
+            if !matches!(finding.severity, Severity::Error) =>
+        {
+            Verdict::Good
+        }
         FindingKind::NotLocked | FindingKind::RotationUnfinished | FindingKind::Uncommitted => {
             Verdict::Good
         }

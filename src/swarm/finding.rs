@@ -83,7 +83,8 @@ pub enum FindingKind {
     EntryNotARecord,
     /// Two entries have the same sealed content, which Swarm accepts and nobody writes.
     RecordCopied,
-    /// The key file's `kek-version` is beyond the log's end: it was altered, or the log cut.
+    /// The key file's `kek-version` is beyond the log's end: it was altered, or the log cut; or, as a
+    /// warning, the node is one of several managers and lags behind.
     KekVersionAhead,
     /// An attested record or snapshot was altered.
     AttestedAltered,

@@ -140,7 +140,7 @@ pub(crate) fn inspect_watched(
     let tls_key = keys.as_ref().ok().map(|keys| &keys.tls_key);
     certificate::check(fs, &folder, tls_key, raft.member.as_ref(), &objects, &mut findings)?;
     if let Some(file) = file.filter(|_| !raft.segments.is_empty()) {
-        compare_key(&file, &path, &raft, &mut findings);
+        compare_key(&file, &path, &raft, &objects, &mut findings);
     }
     Ok(Inspection {
         key: facts,

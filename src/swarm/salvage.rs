@@ -23,10 +23,7 @@ use crate::swarm::log::{HardState, RaftMember, SnapshotPoint};
 use crate::swarm::new_folder::NewFolder;
 use crate::swarm::objects::{ObjectKind, with_unlock_key};
 use crate::swarm::record::{Cipher, Sealer};
-use crate::swarm::state::Gathered;
-
-/// A `kek-version` that is further beyond all that was found than this was altered.
-const PLAUSIBLE: u64 = 1 << 32;
+use crate::swarm::state::{Gathered, PLAUSIBLE_LAG};
 
 /// All that still opens of a manager's folder, ready to be written into a new one.
 ///
@@ -282,7 +279,7 @@ impl Parts<'_> {
 
     /// The unlock key's version, which nothing protects.
     fn kek_version(&mut self, version: u64, known: u64) -> u64 {
-        if version <= known.saturating_add(PLAUSIBLE) {
+        if version <= known.saturating_add(PLAUSIBLE_LAG) {
             return version;
         }
         self.note(format!(

@@ -19,6 +19,8 @@ use crate::swarm::snapshot::{self, Loaded, SnapshotFacts, SnapshotScan};
 
 /// The longest key file that is read, in bytes.
 const MAX_KEY_FILE: usize = 1 << 20;
+/// How many entries a manager's log may be behind the cluster's.
+pub(crate) const PLAUSIBLE_LAG: u64 = 1 << 32;
 
 /// The state of a Docker Swarm manager, as its folder holds it.
 ///
@@ -111,7 +113,7 @@ impl State {
         let mut findings = Findings::default();
         let mut objects = Objects::default();
         let raft = gather(fs, &folder, Some(&keys), &mut objects, &mut findings)?.into_facts();
-        compare_key(&file, &path, &raft, &mut findings);
+        compare_key(&file, &path, &raft, &objects, &mut findings);
         Ok(Self { objects, raft, findings: findings.finish() })
     }
 
@@ -310,16 +312,34 @@ fn compare(
 }
 
 /// Reports what the key file says and log and snapshots contradict.
-pub(crate) fn compare_key(file: &KeyFile, path: &Path, raft: &RaftFacts, findings: &mut Findings) {
+pub(crate) fn compare_key(
+    file: &KeyFile,
+    path: &Path,
+    raft: &RaftFacts,
+    objects: &Objects,
+    findings: &mut Findings,
+) {
     let commit = raft.hard_state.map_or(0, |state| state.commit);
     let snapshots = raft.snapshots.iter().filter_map(|snapshot| snapshot.index);
     let reach = snapshots.chain(raft.last_index).chain([commit]).max().unwrap_or(0);
-    if let Some(version) = file.kek_version().filter(|version| *version > reach) {
+    let Some(version) = file.kek_version().filter(|version| *version > reach) else { return };
+    let place = at(path, None, None);
+    let text = format!("kek-version {version} is beyond the log, which ends at {reach}");
+    // A manager gets the unlock key from the cluster when it joins, and with each new certificate; only
+    // a sole one's log must have come so far.
+    let alone = raft.member.as_ref().is_some_and(|member| objects.is_sole_member(member.raft_id));
+    if alone || version > reach.saturating_add(PLAUSIBLE_LAG) {
         let text = format!(
-            "kek-version {version} is beyond the log, which ends at {reach}: the header was \
-             altered, or the log cut or put back; Swarm ignores newer unlock keys up to that version"
+            "{text}: the header was altered, or the log cut or put back; Swarm ignores newer unlock \
+             keys up to that version"
         );
-        findings.error(FindingKind::KekVersionAhead, at(path, None, None), text, None);
+        findings.error(FindingKind::KekVersionAhead, place, text, None);
+    } else {
+        let text = format!(
+            "{text}: the manager joined just now or lags behind, or the header was altered, or the \
+             log cut or put back"
+        );
+        findings.warn(FindingKind::KekVersionAhead, place, text);
     }
 }
 
