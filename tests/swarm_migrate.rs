@@ -6,6 +6,8 @@
 mod capture;
 #[path = "swarm_migrate/export.rs"]
 mod export;
+#[path = "swarm_migrate/key_files.rs"]
+mod key_files;
 #[path = "swarm_migrate/redact.rs"]
 mod redact;
 #[path = "swarm_migrate/salvage.rs"]

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use files::Files;
-use read::{key_file, read_all};
+use read::{Opening, read_best};
 
 use crate::crypto::random;
 use crate::error::{Error, Result};
@@ -15,7 +15,7 @@ use crate::fs::{Fs, Lock, RealFs};
 use crate::key::UnlockKey;
 use crate::secret::SecretKey;
 use crate::swarm::certificate;
-use crate::swarm::finding::{Finding, Findings};
+use crate::swarm::finding::Finding;
 use crate::swarm::folder::Folder;
 use crate::swarm::image::Image;
 use crate::swarm::key_file::{Contents, NodeKeys};
@@ -90,8 +90,8 @@ impl Salvage {
     /// Reads what still opens in `dir`, the folder that holds `certificates` and `raft`. It is not
     /// changed.
     ///
-    /// Where the key file cannot be used, one that a crash left half-written beside it is taken, if
-    /// it is whole and opens.
+    /// Where the key file cannot be used, has no DEK, or has one that opens less, one that a crash left
+    /// beside it is taken, if it is whole and opens more.
     ///
     /// # Errors
     ///
@@ -110,20 +110,13 @@ impl Salvage {
     pub fn read_in(fs: &dyn Fs, dir: &Path, key: Option<&UnlockKey>) -> Result<Self> {
         let folder = Folder::new(dir);
         let locks = folder.lock_to_read(fs)?;
-        let mut findings = Findings::default();
         let mut notes = Vec::new();
-        let (file, keys) = key_file(fs, &folder, key, &mut findings)?;
-        if keys.current.is_none() {
-            return Err(Error::damaged("the key file has no DEK").in_file(&folder.key_file()));
-        }
-        let (image, found, more) = read_all(fs, dir, &keys)?;
-        let mut image = image;
-        findings.extend(more);
+        let opening = read_best(fs, dir, &folder, key)?;
+        let Opening { keys, locked, kek_version, cipher, mut image, found, findings } = opening;
         if image.counts().is_empty() {
             return Err(Error::damaged("nothing opens that could be saved").in_file(dir));
         }
-        let kek = key.filter(|_| file.locked());
-        let kek_version = file.kek_version().unwrap_or(0);
+        let kek = key.filter(|_| locked);
         let mut salvage = Parts { fs, folder: &folder, found: &found, notes: &mut notes };
         let member = salvage.member(&image, &keys)?;
         let known = salvage.reach(&image);
@@ -144,17 +137,11 @@ impl Salvage {
         let index = known.max(kek_version);
         let fips = image.parsed_cluster().is_ok_and(|cluster| cluster.facts.fips);
         let mandatory = if fips { Cipher::Fernet } else { Cipher::SecretBox };
-        let cipher = mandatory.max(file.cipher()).max(found.cipher());
+        let cipher = mandatory.max(cipher).max(found.cipher());
         let hard_state = HardState { term, vote, commit: index };
         let point = SnapshotPoint { index, term, voters: image.members.keys().copied().collect() };
         let metadata = found.log.metadata.clone().unwrap_or_else(|| member.encode());
-        let report = SalvageReport {
-            objects: image.counts(),
-            index,
-            findings: findings.finish(),
-            notes,
-            startable,
-        };
+        let report = SalvageReport { objects: image.counts(), index, findings, notes, startable };
         let kek = kek.map(|key| SecretKey::init(|copy| *copy = *key.secret().expose()));
         let dir = dir.to_owned();
         Ok(Self {
