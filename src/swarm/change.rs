@@ -14,7 +14,8 @@
 //!
 //! Wherever it stops, the folder opens: before 2 with the old unlock key, after it with the new one,
 //! for us and for dockerd, which takes a pending DEK for a rotation of its own. A second run
-//! finishes.
+//! finishes: between 2 and 3 the cluster's object has the old unlock key still, which dockerd would put
+//! back at its next change.
 
 mod keys;
 mod report;
@@ -41,8 +42,9 @@ use crate::wal::etcd::SEGMENT_SIZE;
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Change<'a> {
-    /// Finishes a rotation of the DEK that was found half done, by dockerd or by an earlier run, and
-    /// rotates a DEK that is marked as one that stood in the clear. Nothing else.
+    /// Finishes a rotation of the DEK that was found half done, by dockerd or by an earlier run, gives
+    /// the cluster the unlock key of a change that was interrupted, and rotates a DEK that is marked as
+    /// one that stood in the clear. Nothing else.
     FinishRotation,
     /// A new DEK. Also for one of several managers: nothing changes but this node's own files.
     RotateDek,
@@ -140,11 +142,12 @@ impl Manager {
             finished = Some(reading.index);
             reading.index = reading.last_index_after(reading.index);
         }
-        let turn = Turn::of(change, &reading, &self.state)?;
+        let change = again(change, &reading, &self.state);
+        let turn = Turn::of(change, &reading, &next)?;
         let last = turn.apply(&next)?;
         let needed = turn.is_needed(&next, &last);
         let last = if last.is_rotating() { last.without_retiring()? } else { last };
-        let mut report = reading.report(turn.edit);
+        let mut report = turn.report(&reading);
         match finished {
             _ if needed => {}
             Some(index) => report.snapshot_index = index,
@@ -155,7 +158,7 @@ impl Manager {
     }
 
     /// Makes a change. It is done and durable when this returns; if it fails, the folder is as it
-    /// was, or opens with the new unlock key and a second run finishes.
+    /// was, or opens with the new unlock key, and a second run or [`Change::FinishRotation`] finishes.
     ///
     /// What a running dockerd did not finish is finished first. `progress` is called as the work
     /// goes on.
@@ -174,8 +177,9 @@ impl Manager {
         let before = self.state.duplicate();
         progress(Progress::Reading);
         let mut reading = self.read()?;
+        let change = again(change, &reading, &before);
         // Refused before anything is changed.
-        Turn::of(change, &reading, &self.state)?;
+        Turn::of(change, &reading, &before)?;
         let (mut replaced, mut finished) = (Vec::new(), None);
         while self.state.is_rotating() {
             finished = Some(reading.index);
@@ -184,9 +188,10 @@ impl Manager {
             self.rewrite(Edit::Nothing, next, reading, progress)?;
             reading = self.read()?;
         }
-        let turn = Turn::of(change, &reading, &self.state)?;
-        let next = turn.apply(&self.state)?;
-        let mut report = reading.report(turn.edit);
+        let state = self.state.duplicate();
+        let turn = Turn::of(change, &reading, &state)?;
+        let next = turn.apply(&state)?;
+        let mut report = turn.report(&reading);
         if turn.is_needed(&self.state, &next) {
             replaced.append(&mut report.replaced);
             self.rewrite(turn.edit, next, reading, progress)?;
@@ -238,15 +243,46 @@ impl Manager {
     }
 }
 
+/// The key file's unlock key, if a run was interrupted before the cluster had it too: dockerd would put
+/// the cluster's back at its next change. Only of a sole manager, which alone can know a newer one than its
+/// log; of a file in the clear it cannot be, as that is written last; and a version beyond the log is forged.
+fn owed<'s>(reading: &Reading, state: &'s KeyState) -> Option<&'s UnlockKey> {
+    let kek = state.kek()?;
+    let version = state.lifecycle.kek_version;
+    let behind = reading.image.parsed_cluster().is_ok_and(|one| one.is_behind(kek, version));
+    (reading.is_alone() && behind && version <= reading.index).then_some(kek)
+}
+
+/// What is left of a change that was interrupted and is asked for again.
+fn again<'a>(change: Change<'a>, reading: &Reading, state: &KeyState) -> Change<'a> {
+    let (Change::RotateUnlockKey { new, .. } | Change::Lock { new }) = change else {
+        return change;
+    };
+    let begun = state.is_rotating() || owed(reading, state).is_some();
+    if !begun || state.accepts(new).is_ok() {
+        return change;
+    }
+    match change {
+        Change::RotateUnlockKey { rekey, .. }
+            if rekey != Rekey::KeepDek && !state.is_rotating() =>
+        {
+            Change::RotateDek
+        }
+        _ => Change::FinishRotation,
+    }
+}
+
 /// A change, fitted to what was found.
 struct Turn<'a> {
     event: Option<Event<'static>>,
     key: Option<&'a UnlockKey>,
     edit: Edit<'a>,
+    /// The edit is what an earlier run owes the cluster.
+    owed: bool,
 }
 
 impl<'a> Turn<'a> {
-    fn of(change: Change<'a>, reading: &Reading, state: &KeyState) -> Result<Self> {
+    fn of(change: Change<'a>, reading: &Reading, state: &'a KeyState) -> Result<Self> {
         let alone = || {
             let what = "of several managers, one cannot change the cluster's unlock key on its own: \
                         rotate-dek, or force-new-cluster first";
@@ -255,10 +291,23 @@ impl<'a> Turn<'a> {
         let locked = state.lifecycle.mode != Mode::Clear;
         // The version that dockerd would give: of the entry before the change's own.
         let event = |wanted, rekey| Event::Lock { version: reading.index, wanted, rekey };
-        let turn = |event, key, edit| Ok(Self { event, key, edit });
+        let turn = |event, key, edit| Ok(Self { event, key, edit, owed: false });
         match change {
-            Change::FinishRotation => turn(Some(Event::Settle), None, Edit::Nothing),
-            Change::RotateDek => turn(Some(Event::Rotate(Reason::Requested)), None, Edit::Nothing),
+            Change::FinishRotation | Change::RotateDek => {
+                let new_dek = matches!(change, Change::RotateDek);
+                let Some(kek) = owed(reading, state) else {
+                    let rotate = Event::Rotate(Reason::Requested);
+                    let event = if new_dek { rotate } else { Event::Settle };
+                    return turn(Some(event), None, Edit::Nothing);
+                };
+                let event = if new_dek {
+                    event(Wanted::OtherKey, Rekey::NewDek)
+                } else {
+                    event(Wanted::SameKey, Rekey::KeepDek)
+                };
+                let edit = Edit::UnlockKey(Some(kek));
+                Ok(Self { event: Some(event), key: Some(kek), edit, owed: true })
+            }
             Change::RotateUnlockKey { new, rekey } => {
                 state.accepts(new)?;
                 if !locked {
@@ -318,6 +367,10 @@ impl<'a> Turn<'a> {
             state.lifecycle.kek_version = state.lifecycle.kek_version.min(before);
         }
         state.after(event, self.key)
+    }
+
+    fn report(&self, reading: &Reading) -> Report {
+        Report { finishes_unlock_key: self.owed, ..reading.report(self.edit) }
     }
 
     fn is_needed(&self, before: &KeyState, after: &KeyState) -> bool {

@@ -305,9 +305,10 @@ const fn verdict(finding: &Finding) -> Option<Verdict> {
     Some(match finding.kind {
         // What is strange in a key file that opens.
         FindingKind::KeyFile if !matches!(finding.severity, Severity::Error) => Verdict::Good,
-        FindingKind::NotLocked | FindingKind::RotationUnfinished | FindingKind::Uncommitted => {
-            Verdict::Good
-        }
+        FindingKind::NotLocked
+        | FindingKind::RotationUnfinished
+        | FindingKind::UnlockKeyAhead
+        | FindingKind::Uncommitted => Verdict::Good,
         FindingKind::StaleKeyFile | FindingKind::LegacyFolder | FindingKind::Leftover => {
             Verdict::Leftover
         }

@@ -85,6 +85,9 @@ pub enum FindingKind {
     RecordCopied,
     /// The key file's `kek-version` is beyond the log's end: it was altered, or the log cut.
     KekVersionAhead,
+    /// A sole manager's key file has another unlock key than the cluster, as of a later version: a change
+    /// was interrupted, or `kek-version` altered.
+    UnlockKeyAhead,
     /// An attested record or snapshot was altered.
     AttestedAltered,
     /// Attested records or an attested snapshot are not where they were.

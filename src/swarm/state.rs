@@ -112,6 +112,7 @@ impl State {
         let mut objects = Objects::default();
         let raft = gather(fs, &folder, Some(&keys), &mut objects, &mut findings)?.into_facts();
         compare_key(&file, &path, &raft, &mut findings);
+        compare_unlock_key(&file, key, &path, &raft, &objects, &mut findings);
         Ok(Self { objects, raft, findings: findings.finish() })
     }
 
@@ -311,6 +312,27 @@ pub(crate) fn compare_key(file: &KeyFile, path: &Path, raft: &RaftFacts, finding
              altered, or the log cut or put back; Swarm ignores newer unlock keys up to that version"
         );
         findings.error(FindingKind::KekVersionAhead, at(path, None, None), text, None);
+    }
+}
+
+/// Reports a key file with a newer unlock key than a sole manager's cluster has. Of several managers one
+/// that lags behind may have it.
+pub(crate) fn compare_unlock_key(
+    file: &KeyFile,
+    key: Option<&UnlockKey>,
+    path: &Path,
+    raft: &RaftFacts,
+    objects: &Objects,
+    findings: &mut Findings,
+) {
+    let Some(kek) = key.filter(|_| file.locked()) else { return };
+    let alone = raft.member.as_ref().is_some_and(|member| objects.is_sole_member(member.raft_id));
+    let version = file.kek_version().unwrap_or(0);
+    if alone && objects.clusters.values().any(|cluster| cluster.is_behind(kek, version)) {
+        let text = "the key file has another unlock key than the cluster, as of a later version: a \
+                    change was interrupted, which finish-rotation finishes, or kek-version was \
+                    altered; Swarm would put the cluster's back when the cluster is next changed";
+        findings.warn(FindingKind::UnlockKeyAhead, at(path, None, None), text);
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod crash;
 mod fips;
+mod interrupted;
 mod large;
 mod read_back;
 mod refused;
