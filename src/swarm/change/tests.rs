@@ -3,6 +3,7 @@
 mod crash;
 mod fips;
 mod interrupted;
+mod joining;
 mod large;
 mod read_back;
 mod refused;
