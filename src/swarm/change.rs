@@ -44,7 +44,8 @@ use crate::wal::etcd::SEGMENT_SIZE;
 pub enum Change<'a> {
     /// Finishes a rotation of the DEK that was found half done, by dockerd or by an earlier run, gives
     /// the cluster the unlock key of a change that was interrupted, and rotates a DEK that is marked as
-    /// one that stood in the clear. Nothing else.
+    /// one that stood in the clear. Nothing else, but that a `kek-version` beyond the log is mended, here
+    /// and by a new DEK, where the key is the cluster's.
     FinishRotation,
     /// A new DEK. Also for one of several managers: nothing changes but this node's own files.
     RotateDek,
@@ -253,6 +254,19 @@ fn owed<'s>(reading: &Reading, state: &'s KeyState) -> Option<&'s UnlockKey> {
     (reading.is_alone() && behind && version <= reading.index).then_some(kek)
 }
 
+/// The cluster's version of the key file's unlock key, if the file has one beyond the log: dockerd would
+/// ignore newer keys up to it. With another key than the cluster's it may be the newer one, of a manager
+/// that lags behind.
+fn mended(reading: &Reading, state: &KeyState) -> Option<u64> {
+    let cluster = reading.image.parsed_cluster().ok()?;
+    let same = match (cluster.unlock_key(), state.kek()) {
+        (Some(one), Some(other)) => one.ct_eq(other),
+        (one, other) => one.is_none() && other.is_none(),
+    };
+    let forged = state.lifecycle.kek_version > reading.end();
+    (forged && same).then_some(cluster.facts.meta.version)
+}
+
 /// What is left of a change that was interrupted and is asked for again.
 fn again<'a>(change: Change<'a>, reading: &Reading, state: &KeyState) -> Change<'a> {
     let (Change::RotateUnlockKey { new, .. } | Change::Lock { new }) = change else {
@@ -279,6 +293,8 @@ struct Turn<'a> {
     edit: Edit<'a>,
     /// The edit is what an earlier run owes the cluster.
     owed: bool,
+    /// What takes the place of a forged `kek-version` before the event.
+    version: Option<u64>,
 }
 
 impl<'a> Turn<'a> {
@@ -291,14 +307,15 @@ impl<'a> Turn<'a> {
         let locked = state.lifecycle.mode != Mode::Clear;
         // The version that dockerd would give: of the entry before the change's own.
         let event = |wanted, rekey| Event::Lock { version: reading.index, wanted, rekey };
-        let turn = |event, key, edit| Ok(Self { event, key, edit, owed: false });
+        let turn = |event, key, edit| Ok(Self { event, key, edit, owed: false, version: None });
         match change {
             Change::FinishRotation | Change::RotateDek => {
                 let new_dek = matches!(change, Change::RotateDek);
                 let Some(kek) = owed(reading, state) else {
                     let rotate = Event::Rotate(Reason::Requested);
                     let event = if new_dek { rotate } else { Event::Settle };
-                    return turn(Some(event), None, Edit::Nothing);
+                    let version = mended(reading, state);
+                    return Ok(Self { version, ..turn(Some(event), None, Edit::Nothing)? });
                 };
                 let event = if new_dek {
                     event(Wanted::OtherKey, Rekey::NewDek)
@@ -306,7 +323,7 @@ impl<'a> Turn<'a> {
                     event(Wanted::SameKey, Rekey::KeepDek)
                 };
                 let edit = Edit::UnlockKey(Some(kek));
-                Ok(Self { event: Some(event), key: Some(kek), edit, owed: true })
+                Ok(Self { owed: true, ..turn(Some(event), Some(kek), edit)? })
             }
             Change::RotateUnlockKey { new, rekey } => {
                 state.accepts(new)?;
@@ -317,7 +334,8 @@ impl<'a> Turn<'a> {
                     let cluster = reading.image.parsed_cluster()?;
                     let version = cluster.facts.meta.version;
                     let known = cluster.unlock_key().is_some_and(|key| key.ct_eq(new));
-                    if !known || version <= state.lifecycle.kek_version {
+                    let applied = state.lifecycle.kek_version;
+                    if !known || version <= applied && applied <= reading.end() {
                         alone()?;
                     }
                     let event = Event::Lock { version, wanted: Wanted::OtherKey, rekey };
@@ -362,6 +380,7 @@ impl<'a> Turn<'a> {
     fn apply(&self, state: &KeyState) -> Result<KeyState> {
         let Some(event) = self.event else { return Ok(state.duplicate()) };
         let mut state = state.duplicate();
+        state.lifecycle.kek_version = self.version.unwrap_or(state.lifecycle.kek_version);
         if let Event::Lock { version, .. } = event {
             let before = version.saturating_sub(1);
             state.lifecycle.kek_version = state.lifecycle.kek_version.min(before);

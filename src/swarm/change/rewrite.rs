@@ -96,6 +96,11 @@ impl Reading {
         self.gathered.cipher()
     }
 
+    /// Index of the last entry that there is.
+    pub(super) fn end(&self) -> u64 {
+        self.gathered.log.last_index().unwrap_or(0).max(self.gathered.base)
+    }
+
     /// Whether this node is the cluster's only manager.
     pub(super) fn is_alone(&self) -> bool {
         self.image.is_sole_member(self.member.raft_id)
