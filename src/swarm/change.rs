@@ -14,13 +14,15 @@
 //!
 //! Wherever it stops, the folder opens: before 2 with the old unlock key, after it with the new one,
 //! for us and for dockerd, which takes a pending DEK for a rotation of its own. A second run
-//! finishes.
+//! finishes: between 2 and 3 the cluster's object has the old unlock key still, which dockerd would put
+//! back at its next change.
 
 mod keys;
 mod report;
 mod rewrite;
 #[cfg(test)]
 mod tests;
+mod turn;
 
 use core::fmt;
 use std::path::Path;
@@ -29,10 +31,11 @@ use std::sync::Arc;
 use keys::KeyState;
 pub use report::{Progress, Report};
 use rewrite::{Edit, Reading, Rewrite};
+use turn::{Turn, again};
 
-use crate::error::{Error, Misuse, Result};
+use crate::error::{Error, Result};
 use crate::fs::{Fs, Lock, RealFs};
-use crate::key::{Event, Mode, Reason, Rekey, UnlockKey, Wanted};
+use crate::key::{Rekey, UnlockKey};
 use crate::swarm::folder::Folder;
 use crate::swarm::state::read_key_file;
 use crate::wal::etcd::SEGMENT_SIZE;
@@ -41,8 +44,10 @@ use crate::wal::etcd::SEGMENT_SIZE;
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum Change<'a> {
-    /// Finishes a rotation of the DEK that was found half done, by dockerd or by an earlier run, and
-    /// rotates a DEK that is marked as one that stood in the clear. Nothing else.
+    /// Finishes a rotation of the DEK that was found half done, by dockerd or by an earlier run, gives
+    /// the cluster the unlock key of a change that was interrupted, and rotates a DEK that is marked as
+    /// one that stood in the clear. Nothing else, but that a `kek-version` beyond the log is mended, here
+    /// and by a new DEK, where the key is the cluster's.
     FinishRotation,
     /// A new DEK. Also for one of several managers: nothing changes but this node's own files.
     RotateDek,
@@ -140,11 +145,12 @@ impl Manager {
             finished = Some(reading.index);
             reading.index = reading.last_index_after(reading.index);
         }
-        let turn = Turn::of(change, &reading, &self.state)?;
+        let change = again(change, &reading, &self.state);
+        let turn = Turn::of(change, &reading, &next)?;
         let last = turn.apply(&next)?;
         let needed = turn.is_needed(&next, &last);
         let last = if last.is_rotating() { last.without_retiring()? } else { last };
-        let mut report = reading.report(turn.edit);
+        let mut report = turn.report(&reading);
         match finished {
             _ if needed => {}
             Some(index) => report.snapshot_index = index,
@@ -155,7 +161,7 @@ impl Manager {
     }
 
     /// Makes a change. It is done and durable when this returns; if it fails, the folder is as it
-    /// was, or opens with the new unlock key and a second run finishes.
+    /// was, or opens with the new unlock key, and a second run or [`Change::FinishRotation`] finishes.
     ///
     /// What a running dockerd did not finish is finished first. `progress` is called as the work
     /// goes on.
@@ -163,7 +169,7 @@ impl Manager {
     /// # Errors
     ///
     /// [`Error::Damaged`] if something in log or snapshots would be lost: nothing is changed then.
-    /// [`Misuse::State`] if the change does not fit the state, as locking what is locked, or is not
+    /// [`Misuse::State`](crate::Misuse::State) if the change does not fit the state, as locking what is locked, or is not
     /// one that a member of a larger cluster can make on its own. [`Error::Io`] is what the system
     /// says.
     pub fn apply(
@@ -174,8 +180,9 @@ impl Manager {
         let before = self.state.duplicate();
         progress(Progress::Reading);
         let mut reading = self.read()?;
+        let change = again(change, &reading, &before);
         // Refused before anything is changed.
-        Turn::of(change, &reading, &self.state)?;
+        Turn::of(change, &reading, &before)?;
         let (mut replaced, mut finished) = (Vec::new(), None);
         while self.state.is_rotating() {
             finished = Some(reading.index);
@@ -184,9 +191,10 @@ impl Manager {
             self.rewrite(Edit::Nothing, next, reading, progress)?;
             reading = self.read()?;
         }
-        let turn = Turn::of(change, &reading, &self.state)?;
-        let next = turn.apply(&self.state)?;
-        let mut report = reading.report(turn.edit);
+        let state = self.state.duplicate();
+        let turn = Turn::of(change, &reading, &state)?;
+        let next = turn.apply(&state)?;
+        let mut report = turn.report(&reading);
         if turn.is_needed(&self.state, &next) {
             replaced.append(&mut report.replaced);
             self.rewrite(turn.edit, next, reading, progress)?;
@@ -235,93 +243,6 @@ impl Manager {
             self.state = last;
         }
         Ok(())
-    }
-}
-
-/// A change, fitted to what was found.
-struct Turn<'a> {
-    event: Option<Event<'static>>,
-    key: Option<&'a UnlockKey>,
-    edit: Edit<'a>,
-}
-
-impl<'a> Turn<'a> {
-    fn of(change: Change<'a>, reading: &Reading, state: &KeyState) -> Result<Self> {
-        let alone = || {
-            let what = "of several managers, one cannot change the cluster's unlock key on its own: \
-                        rotate-dek, or force-new-cluster first";
-            if reading.is_alone() { Ok(()) } else { Err(Error::from(Misuse::State(what))) }
-        };
-        let locked = state.lifecycle.mode != Mode::Clear;
-        // The version that dockerd would give: of the entry before the change's own.
-        let event = |wanted, rekey| Event::Lock { version: reading.index, wanted, rekey };
-        let turn = |event, key, edit| Ok(Self { event, key, edit });
-        match change {
-            Change::FinishRotation => turn(Some(Event::Settle), None, Edit::Nothing),
-            Change::RotateDek => turn(Some(Event::Rotate(Reason::Requested)), None, Edit::Nothing),
-            Change::RotateUnlockKey { new, rekey } => {
-                state.accepts(new)?;
-                if !locked {
-                    return Err(Misuse::State("the manager is not locked: lock it").into());
-                }
-                if !reading.is_alone() {
-                    let cluster = reading.image.parsed_cluster()?;
-                    let version = cluster.facts.meta.version;
-                    let known = cluster.unlock_key().is_some_and(|key| key.ct_eq(new));
-                    if !known || version <= state.lifecycle.kek_version {
-                        alone()?;
-                    }
-                    let event = Event::Lock { version, wanted: Wanted::OtherKey, rekey };
-                    return turn(Some(event), Some(new), Edit::Nothing);
-                }
-                turn(Some(event(Wanted::OtherKey, rekey)), Some(new), Edit::UnlockKey(Some(new)))
-            }
-            Change::Lock { new } => {
-                alone()?;
-                // Locked already, with a cluster that does not know it, is how an earlier run that
-                // was interrupted leaves it.
-                if locked && reading.image.parsed_cluster()?.unlock_key().is_some() {
-                    let what = "the manager is locked already: rotate its unlock key";
-                    return Err(Misuse::State(what).into());
-                }
-                state.accepts(new)?;
-                let event = event(Wanted::OtherKey, Rekey::NewDek);
-                turn(Some(event), Some(new), Edit::UnlockKey(Some(new)))
-            }
-            Change::AutolockOff => {
-                alone()?;
-                if !locked {
-                    return Err(Misuse::State("the manager is not locked").into());
-                }
-                turn(Some(event(Wanted::Off, Rekey::NewDek)), None, Edit::UnlockKey(None))
-            }
-            Change::ForceNewCluster => {
-                if reading.is_alone() {
-                    return Err(Misuse::State("it is the only manager already").into());
-                }
-                if reading.image.removed.contains(&reading.member.raft_id) {
-                    let what = "this node was removed from the cluster, and cannot begin a new one";
-                    return Err(Misuse::State(what).into());
-                }
-                turn(None, None, Edit::Alone)
-            }
-        }
-    }
-
-    /// The key file's state after it. `kek-version` is not protected by anything; what is beyond
-    /// the log's end was not written by a manager.
-    fn apply(&self, state: &KeyState) -> Result<KeyState> {
-        let Some(event) = self.event else { return Ok(state.duplicate()) };
-        let mut state = state.duplicate();
-        if let Event::Lock { version, .. } = event {
-            let before = version.saturating_sub(1);
-            state.lifecycle.kek_version = state.lifecycle.kek_version.min(before);
-        }
-        state.after(event, self.key)
-    }
-
-    fn is_needed(&self, before: &KeyState, after: &KeyState) -> bool {
-        !matches!(self.edit, Edit::Nothing) || before.lifecycle != after.lifecycle
     }
 }
 

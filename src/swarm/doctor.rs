@@ -309,9 +309,10 @@ const fn verdict(finding: &Finding) -> Option<Verdict> {
         {
             Verdict::Good
         }
-        FindingKind::NotLocked | FindingKind::RotationUnfinished | FindingKind::Uncommitted => {
-            Verdict::Good
-        }
+        FindingKind::NotLocked
+        | FindingKind::RotationUnfinished
+        | FindingKind::UnlockKeyAhead
+        | FindingKind::Uncommitted => Verdict::Good,
         FindingKind::StaleKeyFile | FindingKind::LegacyFolder | FindingKind::Leftover => {
             Verdict::Leftover
         }

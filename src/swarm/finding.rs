@@ -86,6 +86,9 @@ pub enum FindingKind {
     /// The key file's `kek-version` is beyond the log's end: it was altered, or the log cut; or, as a
     /// warning, the node is one of several managers and lags behind.
     KekVersionAhead,
+    /// A sole manager's key file has another unlock key than the cluster, as of a later version: a change
+    /// was interrupted, or `kek-version` altered.
+    UnlockKeyAhead,
     /// An attested record or snapshot was altered.
     AttestedAltered,
     /// Attested records or an attested snapshot are not where they were.

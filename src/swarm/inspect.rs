@@ -13,7 +13,7 @@ use crate::swarm::key_file::{DekHeader, DekSlot, KeyFile, KeyForm};
 use crate::swarm::objects::ObjectKind;
 use crate::swarm::replay::Objects;
 use crate::swarm::state::{
-    RaftFacts, Unwatched, Watch, compare_key, gather_watched, read_key_file,
+    RaftFacts, Unwatched, Watch, compare_key, compare_unlock_key, gather_watched, read_key_file,
 };
 
 /// What [`inspect()`] found. Public facts only.
@@ -141,6 +141,8 @@ pub(crate) fn inspect_watched(
     certificate::check(fs, &folder, tls_key, raft.member.as_ref(), &objects, &mut findings)?;
     if let Some(file) = file.filter(|_| !raft.segments.is_empty()) {
         compare_key(&file, &path, &raft, &objects, &mut findings);
+        let key = key.filter(|_| opened.is_some());
+        compare_unlock_key(&file, key, &path, &raft, &objects, &mut findings);
     }
     Ok(Inspection {
         key: facts,

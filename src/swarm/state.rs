@@ -40,8 +40,9 @@ pub(crate) const PLAUSIBLE_LAG: u64 = 1 << 32;
 /// # Which entries count
 ///
 /// Those behind the snapshot, up to the commit index that the node last wrote. Later ones may have
-/// been replaced by the cluster; they are not applied, and reported. In a cluster of one manager
-/// they cannot have been, and a daemon would apply them at its start: so does this.
+/// been replaced by the cluster; they are not applied, and reported. If the node was the only
+/// manager at its commit index they cannot have been, and a daemon would commit them all at its
+/// start, a membership change among them too: so does this.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct State {
@@ -114,6 +115,7 @@ impl State {
         let mut objects = Objects::default();
         let raft = gather(fs, &folder, Some(&keys), &mut objects, &mut findings)?.into_facts();
         compare_key(&file, &path, &raft, &objects, &mut findings);
+        compare_unlock_key(&file, key, &path, &raft, &objects, &mut findings);
         Ok(Self { objects, raft, findings: findings.finish() })
     }
 
@@ -158,6 +160,8 @@ pub(crate) struct Gathered {
     pub(crate) base: u64,
     /// The greatest index that the node knows to be committed.
     pub(crate) commit: u64,
+    /// Index of the last entry that counts: those that a sole manager saved beyond its commit index do.
+    pub(crate) counted: u64,
     pub(crate) entries: EntryFacts,
 }
 
@@ -253,8 +257,10 @@ pub(crate) fn gather_watched(
         watch.entry(visit);
     })?;
     let commit = applier.commit;
+    let end = log.last_index().unwrap_or(0).max(base);
+    let counted = applier.applied.map_or(commit.min(end), |(_, last)| last);
     applier.report(folder, findings);
-    Ok(Gathered { log, snapshots, base, commit, entries })
+    Ok(Gathered { log, snapshots, base, commit, counted, entries })
 }
 
 /// Reports where log and snapshots tell of something that is not there.
@@ -343,11 +349,35 @@ pub(crate) fn compare_key(
     }
 }
 
+/// Reports a key file with a newer unlock key than a sole manager's cluster has. Of several managers one
+/// that lags behind may have it.
+pub(crate) fn compare_unlock_key(
+    file: &KeyFile,
+    key: Option<&UnlockKey>,
+    path: &Path,
+    raft: &RaftFacts,
+    objects: &Objects,
+    findings: &mut Findings,
+) {
+    let Some(kek) = key.filter(|_| file.locked()) else { return };
+    let alone = raft.member.as_ref().is_some_and(|member| objects.is_sole_member(member.raft_id));
+    let version = file.kek_version().unwrap_or(0);
+    if alone && objects.clusters.values().any(|cluster| cluster.is_behind(kek, version)) {
+        let text = "the key file has another unlock key than the cluster, as of a later version: a \
+                    change was interrupted, which finish-rotation finishes, or kek-version was \
+                    altered; Swarm would put the cluster's back when the cluster is next changed";
+        findings.warn(FindingKind::UnlockKeyAhead, at(path, None, None), text);
+    }
+}
+
 /// Applies the entries that count.
 struct Applier<'a> {
     objects: &'a mut dyn Replay,
     commit: u64,
     raft_id: Option<u64>,
+    /// Whether the node was the only manager at the commit index. Etcd's raft commits what follows as a
+    /// whole, before it applies a membership change in it.
+    alone: Option<bool>,
     /// First and last entry beyond the commit index that were applied nevertheless.
     applied: Option<(u64, u64)>,
     /// The same of those that were not.
@@ -358,7 +388,7 @@ impl<'a> Applier<'a> {
     fn new(log: &LogScan, base: u64, objects: &'a mut dyn Replay) -> Self {
         let commit = log.committed.max(base);
         let raft_id = log.member.as_ref().map(|member| member.raft_id);
-        Self { objects, commit, raft_id, applied: None, left_out: None }
+        Self { objects, commit, raft_id, alone: None, applied: None, left_out: None }
     }
 
     fn entry(
@@ -369,7 +399,8 @@ impl<'a> Applier<'a> {
         findings: &mut Findings,
     ) {
         if entry.index > self.commit {
-            let alone = self.raft_id.is_some_and(|id| self.objects.is_sole_member(id));
+            let is_alone = || self.raft_id.is_some_and(|id| self.objects.is_sole_member(id));
+            let alone = *self.alone.get_or_insert_with(is_alone);
             let range = if alone { &mut self.applied } else { &mut self.left_out };
             range.get_or_insert((entry.index, entry.index)).1 = entry.index;
             if !alone {
@@ -395,7 +426,7 @@ impl<'a> Applier<'a> {
         if let Some((first, last)) = self.applied {
             let text = format!(
                 "entries {first} to {last} come after the commit index; they are applied, as the \
-                 node is the only manager"
+                 node was the only manager there"
             );
             findings.note(FindingKind::Uncommitted, place(first), text);
         }

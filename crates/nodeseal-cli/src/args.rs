@@ -193,7 +193,7 @@ pub(crate) enum Swarm {
         #[command(flatten)]
         of: Changing,
     },
-    /// Finishes a rotation that dockerd or an interrupted command left half done.
+    /// Finishes a rotation, or a change of the unlock key, that was interrupted.
     FinishRotation {
         #[command(flatten)]
         of: Changing,

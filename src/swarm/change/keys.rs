@@ -143,6 +143,11 @@ impl KeyState {
         contents.replace(fs, path, self.kek.as_ref())
     }
 
+    /// What the file is locked with.
+    pub(super) const fn kek(&self) -> Option<&UnlockKey> {
+        self.kek.as_ref()
+    }
+
     /// Refuses the key that the file is locked with.
     pub(super) fn accepts(&self, new: &UnlockKey) -> Result<()> {
         if self.kek.as_ref().is_some_and(|kek| kek.ct_eq(new)) {

@@ -16,6 +16,8 @@ use crate::swarm::objects::ObjectKind;
 pub struct Report {
     /// A rotation that was found half done is finished first.
     pub finishes_rotation: bool,
+    /// The cluster gets the key file's unlock key, which a change that was interrupted did not give it.
+    pub finishes_unlock_key: bool,
     /// Everything is sealed under a new DEK.
     pub new_dek: bool,
     /// How the key file is protected afterwards.
@@ -53,6 +55,7 @@ impl Default for Report {
     fn default() -> Self {
         Self {
             finishes_rotation: false,
+            finishes_unlock_key: false,
             new_dek: false,
             protection: Protection::Clear,
             kek_version: 0,

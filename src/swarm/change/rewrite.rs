@@ -83,9 +83,7 @@ impl Reading {
         let damaged = |what| Error::damaged(what).in_file(&folder.log());
         let member = gathered.log.member.clone().ok_or_else(|| damaged("a log without a node"))?;
         let state = gathered.log.hard_state.ok_or_else(|| damaged("a log without a state"))?;
-        let last = gathered.log.last_index().unwrap_or(0).max(gathered.base);
-        let alone = image.is_sole_member(member.raft_id);
-        let index = if alone { last } else { gathered.commit.min(last) };
+        let index = gathered.counted;
         let base = gathered.snapshots.files.iter().filter(|file| file.used);
         let base = base.map(|file| file.term).next().flatten();
         let term = if index == gathered.base { base } else { gathered.log.term_of(index) };
@@ -97,6 +95,11 @@ impl Reading {
     /// What the node seals with, as far as log and snapshots tell.
     pub(super) fn cipher(&self) -> Cipher {
         self.gathered.cipher()
+    }
+
+    /// Index of the last entry that there is.
+    pub(super) fn end(&self) -> u64 {
+        self.gathered.log.last_index().unwrap_or(0).max(self.gathered.base)
     }
 
     /// Whether this node is the cluster's only manager.

@@ -3,6 +3,8 @@
 mod crash;
 mod fips;
 mod half_written;
+mod interrupted;
+mod joining;
 mod large;
 mod read_back;
 mod refused;
@@ -342,6 +344,28 @@ fn a_forged_version_does_not_keep_a_key_away() {
     let report =
         folder.check(Change::RotateUnlockKey { new: &new, rekey: Rekey::NewDek }, Some(&new));
     assert!(report.kek_version < 1000);
+}
+
+#[test]
+fn a_forged_version_does_not_outlive_a_rotation() {
+    for name in ["1-autolocked", "3-unlocked", "three-managers-m1"] {
+        for change in [Change::RotateDek, Change::FinishRotation] {
+            let folder = load(name);
+            let path = Path::new(DIR).join("certificates/swarm-node.key");
+            let file = KeyFile::parse(&folder.disk.read_file(&path).unwrap()).unwrap();
+            let genuine = format!("kek-version: {}\n", file.kek_version().unwrap());
+            let text = String::from_utf8(folder.disk.read_file(&path).unwrap()).unwrap();
+            let forged = text.replacen(&genuine, "kek-version: 18446744073709551615\n", 1);
+            assert_ne!(forged, text);
+            folder.disk.write_file(&path, forged.as_bytes()).unwrap();
+            let (_, report) = as_planned(&folder, change);
+            let (_, version, _) = cluster_key(&folder.disk, folder.key.as_ref());
+            assert_eq!(report.kek_version, version, "{name} {change:?}");
+            let file = KeyFile::parse(&folder.disk.read_file(&path).unwrap()).unwrap();
+            assert_eq!(file.kek_version(), Some(version), "{name} {change:?}");
+            assert_eq!(report.new_dek, matches!(change, Change::RotateDek));
+        }
+    }
 }
 
 /// Lets the log end in a write that did not finish; gives the segment and its bytes.

@@ -152,11 +152,13 @@ impl<'a> Native<'a> {
             (migrated.snapshot, migrated.last_index) = (Some(at.index), at.index);
         }
         let commit = self.hard_state.commit.max(migrated.last_index);
+        let mut alone = None;
         self.entries(|entry| {
             migrated.entries += 1;
             migrated.last_index = entry.index;
-            // As dockerd does at its start.
-            if entry.index <= commit || objects.is_sole_member(self.member.raft_id) {
+            // As dockerd does at its start: who was alone at the commit index commits what follows.
+            let is_alone = || objects.is_sole_member(self.member.raft_id);
+            if entry.index <= commit || *alone.get_or_insert_with(is_alone) {
                 match entry.kind {
                     EntryKind::Normal => objects.apply(entry.data, &place, &mut findings),
                     EntryKind::Membership => {

@@ -61,6 +61,11 @@ impl Cluster {
         self.unlock_keys.iter().find(|entry| entry.subsystem == MANAGER).map(|entry| &entry.key)
     }
 
+    /// Whether a key file locked with `kek` as of `version` is ahead of this cluster object.
+    pub(crate) fn is_behind(&self, kek: &UnlockKey, version: u64) -> bool {
+        self.facts.meta.version < version && !self.unlock_key().is_some_and(|key| key.ct_eq(kek))
+    }
+
     pub(crate) fn parse(message: &[u8]) -> Result<Self> {
         let mut facts = ClusterFacts::default();
         let mut unlock_keys = Vec::new();

@@ -101,7 +101,10 @@ fn after_failure(
             eprintln!("nodeseal: the key in {} is not in use", file.display());
         }
     } else if opens(Some(new)) {
-        eprintln!("nodeseal: the folder opens with the NEW unlock key; run it again with that one");
+        eprintln!(
+            "nodeseal: the folder opens with the NEW unlock key; finish with finish-rotation and \
+             that one before dockerd is started"
+        );
     }
 }
 
@@ -134,6 +137,12 @@ fn text(report: &Report, planned: bool) -> String {
     line("change", &if planned { "planned only: nothing was changed" } else { "done" });
     if report.finishes_rotation {
         line("rotation", &"a half-done one is finished");
+    }
+    if report.finishes_unlock_key {
+        line(
+            "unlock key",
+            &"the cluster gets the key file's, which an interrupted change did not give it",
+        );
     }
     line("new DEK", &if report.new_dek { "yes" } else { "no" });
     let locked = match report.protection {

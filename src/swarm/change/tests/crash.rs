@@ -87,6 +87,38 @@ impl Case {
         }
     }
 
+    /// The same change again, with the same key, is finished, or there is nothing left of it.
+    fn repeated(&self, disk: &SimFs, opening: Option<&UnlockKey>, name: &str) {
+        let new = key(9);
+        let disk = disk.after_kill();
+        match apply(&disk, opening, (self.change)(&new)) {
+            Ok(_) | Err(Error::Misuse(_)) => {}
+            Err(error) => panic!("{name}: {error}"),
+        }
+        let after = match self.new_key {
+            Some(true) => Some(&new),
+            Some(false) => opening,
+            None => None,
+        };
+        assert!(secrets(&disk, after).is_ok(), "{name}: again");
+        let _ = dek(&disk, after);
+        self.agrees(&disk, after, name);
+    }
+
+    /// The cluster has the unlock key of the key file, or a newer one, which dockerd takes at its start.
+    fn agrees(&self, disk: &SimFs, key: Option<&UnlockKey>, name: &str) {
+        let (cluster, version, autolock) = cluster_key(disk, key);
+        let path = Path::new(DIR).join("certificates/swarm-node.key");
+        let file = KeyFile::parse(&disk.read_file(&path).unwrap()).unwrap();
+        if version > file.kek_version().unwrap() {
+            return;
+        }
+        let key = key.filter(|_| file.locked());
+        let same =
+            cluster.as_ref().map_or(key.is_none(), |one| key.is_some_and(|other| one.ct_eq(other)));
+        assert!(same && autolock == key.is_some(), "{name}: the cluster has another key");
+    }
+
     /// What is there opens and is whole, and a second run finishes.
     fn survives(
         &self,
@@ -113,8 +145,10 @@ impl Case {
         if !long() && !name.ends_with("killed") && !name.ends_with("Dropped 0") {
             return;
         }
+        self.repeated(disk, opening, name);
         let again = apply(disk, opening, Change::FinishRotation);
         again.unwrap_or_else(|error| panic!("{name}: {error}"));
+        self.agrees(disk, opening, name);
         // The membership is one or three, and the change is one that can be made again.
         let newer = key(10);
         let again = apply(disk, opening, (self.change)(&newer));
@@ -124,6 +158,9 @@ impl Case {
             Err(error) => panic!("{name}: {error}"),
         }
         let last = [Some(&newer), opening, after, None];
+        if let Some(key) = last.into_iter().find(|key| secrets(disk, *key).is_ok()) {
+            self.agrees(disk, key, name);
+        }
         let last = last.into_iter().find_map(|key| secrets(disk, key).ok());
         assert!(last.as_ref() == Some(&folder.secrets), "{name}");
         let path = Path::new(DIR).join("certificates/swarm-node.key");

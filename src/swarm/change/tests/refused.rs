@@ -41,9 +41,8 @@ fn a_change_that_does_not_fit_is_refused() {
     misuse(&member, Change::Lock { new: &new });
 }
 
-#[test]
-fn a_member_takes_the_key_that_the_cluster_has() {
-    // Its key file still has the key before the cluster's.
+/// A member's folder whose key file still has the key before the cluster's, and the cluster's key.
+fn lagging(kek_version: u64) -> (Folder, UnlockKey) {
     let folder = load("three-managers-m1");
     let path = Path::new(DIR).join("certificates/swarm-node.key");
     let file = KeyFile::parse(&folder.disk.read_file(&path).unwrap()).unwrap();
@@ -51,7 +50,7 @@ fn a_member_takes_the_key_that_the_cluster_has() {
     let old = key(3);
     let contents = crate::swarm::key_file::Contents {
         tls_key: &keys.tls_key,
-        kek_version: 0,
+        kek_version,
         current: keys.current.as_ref(),
         pending: None,
         needs_rotation: false,
@@ -59,10 +58,23 @@ fn a_member_takes_the_key_that_the_cluster_has() {
     };
     contents.replace(&folder.disk, &path, Some(&old)).unwrap();
     let cluster = UnlockKey::from_key(folder.key.as_ref().unwrap().secret().duplicate());
-    let folder = Folder { key: Some(old), ..folder };
-    let change = Change::RotateUnlockKey { new: &cluster, rekey: Rekey::NewDek };
-    let report = folder.check(change, Some(&cluster));
-    assert!(report.new_dek && report.kek_version > 0);
+    (Folder { key: Some(old), ..folder }, cluster)
+}
+
+#[test]
+fn a_member_takes_the_key_that_the_cluster_has() {
+    // A version beyond the log does not keep it away.
+    for kek_version in [0, u64::MAX] {
+        let (folder, cluster) = lagging(kek_version);
+        let change = Change::RotateUnlockKey { new: &cluster, rekey: Rekey::NewDek };
+        let report = folder.check(change, Some(&cluster));
+        assert!(report.new_dek && report.kek_version > 0);
+    }
+    // Within it, the file's is newer than what the node knows of the cluster.
+    let (folder, cluster) = lagging(1);
+    let version = cluster_key(&folder.disk, folder.key.as_ref()).1;
+    let (folder, _) = lagging(version);
+    misuse(&folder, Change::RotateUnlockKey { new: &cluster, rekey: Rekey::NewDek });
 }
 
 #[test]
