@@ -32,7 +32,7 @@ fn overwrite(bytes: usize) {
     macro_rules! steps {
         ($($step:literal)*) => { $(if bytes <= $step { return zeroize_stack::<$step>(); })* };
     }
-    steps!(1024 1536 2560 3072 3584 5120 8192);
+    steps!(1024 1536 2560 3072 3584 5120 6144 8192);
     zeroize_stack::<{ 64 << 10 }>();
 }
 

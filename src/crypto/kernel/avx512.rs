@@ -44,7 +44,7 @@ pub(super) const fn depth(call: Call) -> usize {
         Call::Derive | Call::Seal(..=NEAR) | Call::Open(..=MEDIUM) => 1024,
         Call::Seal(..LONG) | Call::Open(..LONG) => 2560,
         Call::Seal(_) | Call::Open(_) => 3072,
-        Call::Many => 5120,
+        Call::Many => 6144,
     }
 }
 
