@@ -169,9 +169,9 @@ impl Manager {
     /// # Errors
     ///
     /// [`Error::Damaged`] if something in log or snapshots would be lost: nothing is changed then.
-    /// [`Misuse::State`](crate::Misuse::State) if the change does not fit the state, as locking what is locked, or is not
-    /// one that a member of a larger cluster can make on its own. [`Error::Io`] is what the system
-    /// says.
+    /// [`Misuse::State`](crate::Misuse::State) if the change does not fit the state, as locking what
+    /// is locked, or is not one that a member of a larger cluster can make on its own. [`Error::Io`]
+    /// is what the system says.
     pub fn apply(
         mut self,
         change: Change<'_>,

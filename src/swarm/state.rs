@@ -1,5 +1,7 @@
 //! A manager's whole state, from its folder.
 
+mod key;
+
 use std::path::Path;
 
 use crate::error::{Error, Place, Result};
@@ -17,10 +19,10 @@ use crate::swarm::record::Cipher;
 use crate::swarm::replay::{Objects, Replay};
 use crate::swarm::snapshot::{self, Loaded, SnapshotFacts, SnapshotScan};
 
+pub(crate) use key::{PLAUSIBLE_LAG, compare_key, compare_unlock_key};
+
 /// The longest key file that is read, in bytes.
 const MAX_KEY_FILE: usize = 1 << 20;
-/// How many entries a manager's log may be behind the cluster's.
-pub(crate) const PLAUSIBLE_LAG: u64 = 1 << 32;
 
 /// The state of a Docker Swarm manager, as its folder holds it.
 ///
@@ -314,59 +316,6 @@ fn compare(
         // What a crash leaves behind that came between a snapshot and the state that goes with it.
         let text = format!("the log's commit index {commit} is older than this snapshot");
         findings.warn(FindingKind::LogBehind, place, text);
-    }
-}
-
-/// Reports what the key file says and log and snapshots contradict.
-pub(crate) fn compare_key(
-    file: &KeyFile,
-    path: &Path,
-    raft: &RaftFacts,
-    objects: &Objects,
-    findings: &mut Findings,
-) {
-    let commit = raft.hard_state.map_or(0, |state| state.commit);
-    let snapshots = raft.snapshots.iter().filter_map(|snapshot| snapshot.index);
-    let reach = snapshots.chain(raft.last_index).chain([commit]).max().unwrap_or(0);
-    let Some(version) = file.kek_version().filter(|version| *version > reach) else { return };
-    let place = at(path, None, None);
-    let text = format!("kek-version {version} is beyond the log, which ends at {reach}");
-    // A manager gets the unlock key from the cluster when it joins, and with each new certificate; only
-    // a sole one's log must have come so far.
-    let alone = raft.member.as_ref().is_some_and(|member| objects.is_sole_member(member.raft_id));
-    if alone || version > reach.saturating_add(PLAUSIBLE_LAG) {
-        let text = format!(
-            "{text}: the header was altered, or the log cut or put back; Swarm ignores newer unlock \
-             keys up to that version"
-        );
-        findings.error(FindingKind::KekVersionAhead, place, text, None);
-    } else {
-        let text = format!(
-            "{text}: the manager joined just now or lags behind, or the header was altered, or the \
-             log cut or put back"
-        );
-        findings.warn(FindingKind::KekVersionAhead, place, text);
-    }
-}
-
-/// Reports a key file with a newer unlock key than a sole manager's cluster has. Of several managers one
-/// that lags behind may have it.
-pub(crate) fn compare_unlock_key(
-    file: &KeyFile,
-    key: Option<&UnlockKey>,
-    path: &Path,
-    raft: &RaftFacts,
-    objects: &Objects,
-    findings: &mut Findings,
-) {
-    let Some(kek) = key.filter(|_| file.locked()) else { return };
-    let alone = raft.member.as_ref().is_some_and(|member| objects.is_sole_member(member.raft_id));
-    let version = file.kek_version().unwrap_or(0);
-    if alone && objects.clusters.values().any(|cluster| cluster.is_behind(kek, version)) {
-        let text = "the key file has another unlock key than the cluster, as of a later version: a \
-                    change was interrupted, which finish-rotation finishes, or kek-version was \
-                    altered; Swarm would put the cluster's back when the cluster is next changed";
-        findings.warn(FindingKind::UnlockKeyAhead, at(path, None, None), text);
     }
 }
 
