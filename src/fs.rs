@@ -152,6 +152,29 @@ pub trait Fs: fmt::Debug + Send + Sync {
     /// the system says.
     fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>>;
 
+    /// Takes a shared lock on a lock file that exists, opened only to read: it conflicts with that of
+    /// [`try_lock`](Self::try_lock) and with nothing else. `None`: another holds the exclusive lock.
+    /// Nothing is created or written.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, `Unsupported` where the file system has no such locks, or what the system says.
+    fn try_lock_shared(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        let _ = path;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    /// Returns the id of the file that has this name now; `None` where files have no ids. With
+    /// [`File::id`] it shows whether an open file still has its name.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, or what the system says.
+    fn id_of(&self, path: &Path) -> io::Result<Option<FileId>> {
+        let _ = path;
+        Ok(None)
+    }
+
     /// Takes the exclusive lock on a file that is there, as etcd takes it on the segments of its log:
     /// of the open file (`F_OFD_SETLK`), over its whole length. It does not conflict with the lock
     /// of [`try_lock`](Self::try_lock). `None`: another holds it. Dropping the guard releases it.
@@ -165,8 +188,32 @@ pub trait Fs: fmt::Debug + Send + Sync {
     }
 }
 
+/// Tells two files that exist at the same time apart: on a system its device and inode number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct FileId {
+    device: u64,
+    number: u64,
+}
+
+impl FileId {
+    /// The file `number` of `device`.
+    #[must_use]
+    pub const fn new(device: u64, number: u64) -> Self {
+        Self { device, number }
+    }
+}
+
 /// An open file.
 pub trait File: fmt::Debug + Send + Sync {
+    /// Returns the file's id; `None` where files have no ids.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    fn id(&self) -> io::Result<Option<FileId>> {
+        Ok(None)
+    }
+
     /// Length in bytes.
     ///
     /// # Errors
@@ -234,6 +281,12 @@ pub trait File: fmt::Debug + Send + Sync {
 
 /// Holds a lock until it is dropped.
 pub trait Lock: fmt::Debug + Send + Sync {}
+
+/// Reports whether a write failed because it did not fit, and so may fit once there is room.
+pub(crate) fn is_full(error: &io::Error) -> bool {
+    use io::ErrorKind::{FileTooLarge, QuotaExceeded, StorageFull};
+    matches!(error.kind(), StorageFull | QuotaExceeded | FileTooLarge)
+}
 
 /// Reads a whole file of at most `limit` bytes. Allocates no more than the file's length.
 ///

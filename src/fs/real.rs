@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::{File, Fs, Lock, folder};
+use super::{File, FileId, Fs, Lock, folder};
 
 #[cfg(not(unix))]
 compile_error!("nodeseal needs a unix system: elsewhere folders cannot be synced");
@@ -72,7 +72,9 @@ impl Fs for RealFs {
 
     fn try_lock(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
         let file = match create_new(path) {
-            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => open_lock(path)?,
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+                open_lock(path, OpenOptions::new().read(true).write(true))?
+            }
             created => created?,
         };
         match file.try_lock() {
@@ -80,6 +82,19 @@ impl Fs for RealFs {
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(e)) => Err(e),
         }
+    }
+
+    fn try_lock_shared(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        let file = open_lock(path, OpenOptions::new().read(true))?;
+        match file.try_lock_shared() {
+            Ok(()) => Ok(Some(Box::new(RealLock { _file: file }))),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(e)) => Err(e),
+        }
+    }
+
+    fn id_of(&self, path: &Path) -> io::Result<Option<FileId>> {
+        Ok(Some(id(&fs::symlink_metadata(path)?)))
     }
 
     #[cfg(all(feature = "swarm", target_os = "linux"))]
@@ -153,25 +168,32 @@ fn open(path: &Path, options: &OpenOptions) -> io::Result<Box<dyn File>> {
 }
 
 /// Opens a lock file that exists. Creates nothing, not even where a symbolic link points.
-fn open_lock(path: &Path) -> io::Result<fs::File> {
+fn open_lock(path: &Path, options: &OpenOptions) -> io::Result<fs::File> {
     let strange = || io::Error::new(io::ErrorKind::InvalidInput, "the lock is not a plain file");
     let named = fs::symlink_metadata(path)?;
     if !named.is_file() {
         return Err(strange());
     }
-    let file = OpenOptions::new().read(true).write(true).open(path)?;
-    let opened = file.metadata()?;
+    let file = options.open(path)?;
     // The name may have become a link in between.
-    if (opened.dev(), opened.ino()) != (named.dev(), named.ino()) {
+    if id(&file.metadata()?) != id(&named) {
         return Err(strange());
     }
     Ok(file)
+}
+
+fn id(metadata: &fs::Metadata) -> FileId {
+    FileId::new(metadata.dev(), metadata.ino())
 }
 
 #[derive(Debug)]
 struct RealFile(fs::File);
 
 impl File for RealFile {
+    fn id(&self) -> io::Result<Option<FileId>> {
+        Ok(Some(id(&self.0.metadata()?)))
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.0.metadata().map(|metadata| metadata.len())
     }

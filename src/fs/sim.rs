@@ -4,7 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{File, Fs, Lock, folder};
+use super::{File, FileId, Fs, Lock, folder};
 
 mod content;
 mod disk;
@@ -314,16 +314,29 @@ impl Fs for SimFs {
             if disk.is_folder(inode) {
                 return Err(io::ErrorKind::InvalidInput.into());
             }
-            Ok(disk.locked.insert(inode).then_some(inode))
+            Ok(disk.lock(inode, false).then_some(inode))
         })?;
         Ok(locked.map(|inode| Box::new(SimLock { fs: self.clone(), inode }) as Box<dyn Lock>))
+    }
+
+    fn try_lock_shared(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        let locked = self.operation(|disk| {
+            let inode = disk.find(path)?;
+            disk.file(inode)?;
+            Ok(disk.lock(inode, true).then_some(inode))
+        })?;
+        Ok(locked.map(|inode| Box::new(SimLock { fs: self.clone(), inode }) as Box<dyn Lock>))
+    }
+
+    fn id_of(&self, path: &Path) -> io::Result<Option<FileId>> {
+        self.operation(|disk| Ok(Some(FileId::new(0, disk.find(path)?))))
     }
 
     fn try_lock_open(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
         let locked = self.operation(|disk| {
             let inode = disk.find(path)?;
             disk.file(inode)?;
-            Ok(disk.locked.insert(inode).then_some(inode))
+            Ok(disk.lock(inode, false).then_some(inode))
         })?;
         Ok(locked.map(|inode| Box::new(SimLock { fs: self.clone(), inode }) as Box<dyn Lock>))
     }

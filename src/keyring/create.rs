@@ -4,7 +4,7 @@ use std::io;
 use std::sync::Arc;
 
 use super::set::KeySet;
-use super::shared::{Shared, Writer, encode, first_reserve, live, now};
+use super::shared::{Access, Shared, Writer, encode, first_reserve, live, now};
 use super::slot::Slot;
 use super::{Keyring, Location, check_attachment, recipient};
 use crate::error::{Error, Misuse, Result};
@@ -104,7 +104,7 @@ impl Keyring {
             stored.live.allow(stored.reserved);
         }
         let live = live(&set, epoch)?;
-        let writer = Writer::new(set, false, lock);
+        let writer = Writer::new(set, false, Access::Write(lock));
         Ok(Self::new(Shared::new(identity.clone(), location, live, writer)))
     }
 }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use super::inspect::Inspection;
 use super::set::KeySet;
-use super::shared::{Shared, Writer, destroy, live};
+use super::shared::{Access, READ_ONLY, Shared, Writer, destroy, live};
 use super::slot::{Credential, Slot};
 use super::text::{KeyFile, MAX_FILE, SlotLine, Slots};
 use super::{Keyring, Location};
 use crate::audit::{Action, Event, Sink};
 use crate::crypto::xchacha;
-use crate::error::{Error, Result};
-use crate::fs::{self, Fs, Lock};
+use crate::error::{Error, Misuse, Result};
+use crate::fs::{self, Fs};
 use crate::grant::{NodeId, Time};
 use crate::key::{Identity, Mode, Passphrase, Recipient, UnlockKey};
 use crate::secret::{SecretBytes, SecretKey};
@@ -43,7 +43,7 @@ pub struct LockedKeyring(Box<LockedFile>);
 
 struct LockedFile {
     location: Location,
-    lock: Box<dyn Lock>,
+    access: Access,
     file: KeyFile,
     bytes: usize,
     audit: Option<Arc<dyn Sink>>,
@@ -83,14 +83,33 @@ impl Keyring {
             return Err(Error::ExpectedLocked);
         }
         settle(&location, &bytes)?;
-        let locked = Box::new(LockedFile { location, lock, file, bytes: bytes.len(), audit: None });
-        match &locked.file.header.slots {
-            Slots::Clear(file_key) => {
-                let file_key = file_key.duplicate();
-                locked.open(&file_key).map(Opened::Unlocked).map_err(|(error, _)| error)
-            }
-            Slots::Wrapped(_) => Ok(Opened::Locked(LockedKeyring(locked))),
+        let access = Access::Write(lock);
+        LockedFile { location, access, file, bytes: bytes.len(), audit: None }.opened()
+    }
+
+    /// Opens the key file of `identity` without creating, writing or syncing anything, also on a
+    /// mount that is read-only or beside a process that has it open. What is sealed can be opened with
+    /// the DEKs that the file holds now; every call that would seal or write is an error.
+    ///
+    /// A shared lock is held where the file system has such locks and no other process writes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Keyring::open`], but [`Error::Busy`].
+    pub fn open_read_only(
+        at: impl Into<Location>,
+        identity: &Identity,
+        policy: LockPolicy,
+    ) -> Result<Opened> {
+        let location = at.into();
+        let lock = location.shared_lock()?;
+        let (file, bytes) = read(&*location.fs, &location.file())?;
+        expect_identity(identity, &file.header.identity)?;
+        if policy == LockPolicy::Locked && matches!(file.header.slots, Slots::Clear(_)) {
+            return Err(Error::ExpectedLocked);
         }
+        let access = Access::Read { _lock: lock };
+        LockedFile { location, access, file, bytes: bytes.len(), audit: None }.opened()
     }
 }
 
@@ -152,11 +171,26 @@ impl LockedKeyring {
     ///
     /// [`Error::Io`] and the like; the file may then still be there.
     pub fn destroy(self) -> Result<()> {
-        destroy(&self.0.location, self.0.lock)
+        match self.0.access {
+            Access::Write(lock) => destroy(&self.0.location, lock),
+            Access::Read { .. } => Err(Misuse::State(READ_ONLY).into()),
+        }
     }
 }
 
 impl LockedFile {
+    /// Opens it at once if it is not locked.
+    fn opened(self) -> Result<Opened> {
+        let locked = Box::new(self);
+        match &locked.file.header.slots {
+            Slots::Clear(file_key) => {
+                let file_key = file_key.duplicate();
+                locked.open(&file_key).map(Opened::Unlocked).map_err(|(error, _)| error)
+            }
+            Slots::Wrapped(_) => Ok(Opened::Locked(LockedKeyring(locked))),
+        }
+    }
+
     /// The commitments decide: if none fits, the key is wrong.
     fn file_key(&self, credential: Credential<'_>) -> Result<SecretKey> {
         let Slots::Wrapped(slots) = &self.file.header.slots else { return Err(Error::WrongKey) };
@@ -183,11 +217,11 @@ impl LockedFile {
         match self.set(file_key).and_then(|set| Ok((live(&set, self.file.header.epoch)?, set))) {
             Err(error) => Err((error, self)),
             Ok((live, set)) => {
-                let Self { location, lock, file, .. } = *self;
+                let Self { location, access, file, .. } = *self;
                 let header = file.header;
-                let read_only = matches!(&header.slots, Slots::Wrapped(slots)
+                let later = matches!(&header.slots, Slots::Wrapped(slots)
                     if slots.iter().any(|slot| matches!(slot, SlotLine::Unknown(_))));
-                let writer = Writer::new(set, read_only, lock);
+                let writer = Writer::new(set, later, access);
                 Ok(Keyring::new(Shared::new(header.identity, location, live, writer)))
             }
         }

@@ -1,5 +1,6 @@
 //! What all handles of one open key file share, and the one way in which it is written.
 
+use std::io::ErrorKind;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -29,14 +30,23 @@ pub(crate) struct Shared {
 pub(super) struct Writer {
     pub(super) set: KeySet,
     /// The file has slots that this version does not know, and so cannot write.
-    pub(super) read_only: bool,
-    /// Held as long as anything may write.
-    lock: Option<Box<dyn Lock>>,
+    later: bool,
+    access: Access,
 }
 
+/// What the file was opened for.
+pub(super) enum Access {
+    /// To be written: the lock keeps others out.
+    Write(Box<dyn Lock>),
+    /// To be read, with a shared lock if there was one to be had.
+    Read { _lock: Option<Box<dyn Lock>> },
+}
+
+pub(super) const READ_ONLY: &str = "the key file is open read-only";
+
 impl Writer {
-    pub(super) const fn new(set: KeySet, read_only: bool, lock: Box<dyn Lock>) -> Self {
-        Self { set, read_only, lock: Some(lock) }
+    pub(super) const fn new(set: KeySet, later: bool, access: Access) -> Self {
+        Self { set, later, access }
     }
 }
 
@@ -170,7 +180,10 @@ impl Shared {
     /// Replaces the key file by one that holds `set`, and only then lets it take effect.
     fn write(&self, writer: &mut Writer, set: KeySet) -> Result<()> {
         self.intact()?;
-        if writer.read_only {
+        if matches!(writer.access, Access::Read { .. }) {
+            return Err(Misuse::State(READ_ONLY).into());
+        }
+        if writer.later {
             return Err(Misuse::ReadOnly.into());
         }
         let epoch = self.epoch().checked_add(1).ok_or(Misuse::OutOfBounds("epoch"))?;
@@ -191,9 +204,17 @@ impl Shared {
     /// Overwrites and removes the key file; every handle refuses after that.
     pub(super) fn destroy(&self) -> Result<()> {
         let mut writer = self.writer();
-        self.poison.set();
-        let Some(lock) = writer.lock.take() else { return Err(Error::Poisoned) };
-        destroy(&self.location, lock)
+        match core::mem::replace(&mut writer.access, Access::Read { _lock: None }) {
+            Access::Write(lock) => {
+                self.poison.set();
+                destroy(&self.location, lock)
+            }
+            read => {
+                writer.access = read;
+                let gone = Err(Error::Poisoned);
+                if self.is_poisoned() { gone } else { Err(Misuse::State(READ_ONLY).into()) }
+            }
+        }
     }
 }
 
@@ -270,6 +291,15 @@ impl Location {
     /// The key file.
     pub(crate) fn file(&self) -> PathBuf {
         self.dir.join("node.keys")
+    }
+
+    /// Takes a lock to read with, if there is one to be had.
+    pub(super) fn shared_lock(&self) -> Result<Option<Box<dyn Lock>>> {
+        let path = self.dir.join("node.keys.lock");
+        match self.fs.try_lock_shared(&path) {
+            Err(e) if matches!(e.kind(), ErrorKind::NotFound | ErrorKind::Unsupported) => Ok(None),
+            locked => locked.map_err(|e| Error::io("lock", &path, e)),
+        }
     }
 
     /// Takes the lock that everything that writes the key file holds.

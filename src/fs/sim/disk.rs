@@ -46,7 +46,8 @@ pub(super) enum When {
 pub(super) struct Disk {
     /// Also what has no name any more: it may be open.
     nodes: BTreeMap<Inode, Node>,
-    pub(super) locked: BTreeSet<Inode>,
+    /// Locked files: how many share the lock, 0 for one that has it alone.
+    locked: BTreeMap<Inode, usize>,
     pub(super) operations: u64,
     pub(super) failures: BTreeMap<u64, io::ErrorKind>,
     pub(super) cut: Option<u64>,
@@ -59,7 +60,7 @@ impl Default for Disk {
     fn default() -> Self {
         Self {
             nodes: BTreeMap::from([(ROOT, Node::folder())]),
-            locked: BTreeSet::new(),
+            locked: BTreeMap::new(),
             operations: 0,
             failures: BTreeMap::new(),
             cut: None,
@@ -80,6 +81,23 @@ impl Disk {
             return Err(Fault { error: io::Error::other("the power is cut"), when });
         }
         failure.map_or(Ok(()), |kind| Err(Fault { error: kind.into(), when: When::Failed }))
+    }
+
+    /// Takes a lock, to share it or alone; `false`: another holds one that conflicts.
+    pub(super) fn lock(&mut self, inode: Inode, share: bool) -> bool {
+        match self.locked.get_mut(&inode) {
+            Some(holders) if share && *holders > 0 => *holders += 1,
+            Some(_) => return false,
+            None => drop(self.locked.insert(inode, usize::from(share))),
+        }
+        true
+    }
+
+    pub(super) fn unlock(&mut self, inode: Inode) {
+        match self.locked.get_mut(&inode) {
+            Some(holders) if *holders > 1 => *holders -= 1,
+            _ => drop(self.locked.remove(&inode)),
+        }
     }
 
     /// How much of a write that fails now was done, in bytes.

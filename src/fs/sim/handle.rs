@@ -4,7 +4,7 @@ use std::io;
 use super::content::{Write, wide};
 use super::disk::{Disk, When};
 use super::names::Inode;
-use super::{File, Lock, SimFs};
+use super::{File, FileId, Lock, SimFs};
 
 /// The longest file that a system takes, in bytes.
 const MAX_LEN: u64 = i64::MAX.unsigned_abs();
@@ -35,6 +35,10 @@ impl SimFile {
 }
 
 impl File for SimFile {
+    fn id(&self) -> io::Result<Option<FileId>> {
+        Ok(Some(FileId::new(0, self.inode)))
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.fs.operation(|disk| Ok(disk.file(self.inode)?.live().len()))
     }
@@ -102,7 +106,7 @@ impl Lock for SimLock {}
 
 impl Drop for SimLock {
     fn drop(&mut self) {
-        self.fs.disk().locked.remove(&self.inode);
+        self.fs.disk().unlock(self.inode);
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use nodeseal::fs::{File, Fs, Lock, RealFs};
+use nodeseal::fs::{File, FileId, Fs, Lock, RealFs};
 
 use crate::args::State;
 
@@ -184,6 +184,14 @@ impl Fs for Watched {
         self.fs.try_lock(path)
     }
 
+    fn try_lock_shared(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
+        self.fs.try_lock_shared(path)
+    }
+
+    fn id_of(&self, path: &Path) -> io::Result<Option<FileId>> {
+        self.fs.id_of(path)
+    }
+
     fn try_lock_open(&self, path: &Path) -> io::Result<Option<Box<dyn Lock>>> {
         self.fs.try_lock_open(path)
     }
@@ -194,6 +202,10 @@ fn end(offset: u64, len: usize) -> u64 {
 }
 
 impl File for WatchedFile {
+    fn id(&self) -> io::Result<Option<FileId>> {
+        self.file.id()
+    }
+
     fn len(&self) -> io::Result<u64> {
         self.file.len()
     }
