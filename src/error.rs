@@ -90,6 +90,16 @@ pub enum Error {
         /// The sequence that the changes lead on from.
         from: u64,
     },
+    /// The entries up to `upto` were purged: a snapshot covers them.
+    Compacted {
+        /// Index of the last entry that was purged.
+        upto: u64,
+    },
+    /// The entries from `from` on were replaced or cut off while they were read.
+    Truncated {
+        /// Index of the first entry that was removed.
+        from: u64,
+    },
     /// The folder is not on a memory-backed file system, and secrets are to stand in it.
     NotInMemory(PathBuf),
     /// An earlier write failed; what is on disk is unknown until it is opened anew.
@@ -224,6 +234,8 @@ impl Error {
             | Self::Exists(_)
             | Self::NotGranted { .. }
             | Self::Gap { .. }
+            | Self::Compacted { .. }
+            | Self::Truncated { .. }
             | Self::NotInMemory(_) => ErrorKind::Expectation,
             Self::Missing(_) | Self::NotAssigned { .. } => ErrorKind::Missing,
             Self::Busy(_) => ErrorKind::Busy,

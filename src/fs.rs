@@ -21,20 +21,15 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
 
-#[cfg(feature = "swarm")]
-mod overlay;
 mod real;
 mod sim;
 #[cfg(test)]
 mod tests;
 
-#[cfg(feature = "swarm")]
-pub(crate) use overlay::Overlay;
 pub use real::RealFs;
 pub use sim::{Loss, SimFs};
 
 /// How much is copied at once, in bytes.
-#[cfg(feature = "swarm")]
 const COPIED: usize = 64 << 10;
 
 /// A file system.
@@ -350,7 +345,6 @@ pub(crate) fn replace(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> Result<()> {
 
 /// Copies a file to a name that must not exist, durably but for the name. Blocks of zeros are not
 /// written, so that a segment's preallocated end takes no room.
-#[cfg(feature = "swarm")]
 pub(crate) fn copy(fs: &dyn Fs, from: &Path, to: &Path) -> Result<()> {
     let source = fs.open_read(from).map_err(|e| Error::io("open", from, e))?;
     let len = source.len().map_err(|e| Error::io("stat", from, e))?;

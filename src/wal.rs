@@ -34,7 +34,7 @@ mod name;
 pub(crate) mod proto;
 mod segment;
 
-pub(crate) use append::Appender;
+pub(crate) use append::{Appender, RESERVE, Unwritten, Use};
 #[cfg(feature = "swarm")]
 pub(crate) use block::BlockFile;
 pub(crate) use frame::Kind;
@@ -42,8 +42,6 @@ pub(crate) use frame::Kind;
 pub(crate) use frame::{Raw, read_raw};
 pub(crate) use frames::{Frames, HEAD, take_frame};
 #[cfg(feature = "swarm")]
-pub(crate) use name::Segment;
-#[cfg(feature = "swarm")]
 pub(crate) use name::pair;
-pub(crate) use name::{SegmentName, list};
+pub(crate) use name::{Segment, SegmentName, list};
 pub(crate) use segment::{Check, Record, SegmentReader, Step, Tail};

@@ -158,7 +158,7 @@ fuzz_target!(|data: &[u8]| {
         assert_eq!(View::of(&store).expect("all of it was opened"), closed.view);
     }
     // What is left out may be missing; what is there is what was written.
-    if let Ok(store) = Store::open(place(&again), &KEYRING, options().skip_damage()) {
+    if let Ok(store) = Store::open(place(&again), &KEYRING, options().accept(nodeseal::store::Accept::Damage)) {
         assert_eq!(store.state(), closed.view.state);
         for id in &closed.view.entries {
             match store.entry(id.index) {

@@ -36,6 +36,15 @@ impl fmt::Display for Error {
                 write!(f, "changes since {from}, but what there is has the sequence {at}")
             }
             Self::Gap { at: None, from } => write!(f, "changes since {from}, but there is nothing"),
+            Self::Compacted { upto } => {
+                write!(f, "the entries up to {upto} were purged: read the snapshot")
+            }
+            Self::Truncated { from } => {
+                write!(
+                    f,
+                    "the entries from {from} on were replaced while they were read: read again"
+                )
+            }
             Self::NotInMemory(path) => write!(f, "{} is not memory-backed", path.display()),
             Self::Poisoned => f.write_str("an earlier write failed: open anew before going on"),
             Self::Io { op, path, source } => write!(f, "{op} {}: {source}", path.display()),

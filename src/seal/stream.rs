@@ -173,6 +173,11 @@ impl Streams {
         named(STREAM, header)
     }
 
+    /// The id of the stream that a header is of.
+    pub(crate) fn id_of(&self, name: &str, header: &[u8; STREAM_HEADER_LEN]) -> Result<StreamId> {
+        self.open_header(name, header).map(|header| header.info.id)
+    }
+
     fn seal_header(
         &self,
         pin: &crate::keyring::Pin,

@@ -4,8 +4,9 @@ use core::ops::Range;
 use super::format::ENTRY_HEAD;
 use super::index::Index;
 use crate::error::{Error, Misuse, Result};
-use crate::seal::{Entry, LogId, Plaintext, RECORD_OVERHEAD, State};
+use crate::seal::{Entry, Era, LogId, Plaintext, RECORD_OVERHEAD, State};
 use crate::secret::SecretBytes;
+use crate::wal::Use;
 
 /// Largest entry, in bytes.
 pub(super) const MAX_ENTRY: usize = 64 << 20;
@@ -31,11 +32,13 @@ pub(super) const MAX_META: usize = 1 << 20;
 #[derive(Default)]
 pub struct Change {
     pub(super) truncate: Option<u64>,
-    /// Every entry where it will stand in its frame, in plaintext, the room before it zeros.
+    /// Every entry where it will be in its frame, in plaintext, the room before it zeros.
     pub(super) buffer: SecretBytes,
-    /// With each entry, where its sealed record will stand.
+    /// With each entry, where its sealed record will be.
     pub(super) entries: Vec<(LogId, Range<usize>)>,
     pub(super) purge: Option<LogId>,
+    pub(super) restart: Option<LogId>,
+    pub(super) clear_accepted: bool,
     pub(super) committed: Option<LogId>,
     pub(super) vote: Option<Vec<u8>>,
     pub(super) meta: Vec<(String, Option<SecretBytes>)>,
@@ -54,8 +57,8 @@ impl Change {
     }
 
     /// Adds the entry `id`, whose plaintext `write` appends to what it is given. The first one must
-    /// come right after the log's last entry (in an empty log its index is 0 or 1), every further
-    /// one right after the one before.
+    /// come right after the log's last entry, every further one right after the one before. A log
+    /// that never had an entry and has no snapshot may begin at any index.
     ///
     /// # Errors
     ///
@@ -100,23 +103,41 @@ impl Change {
         Ok(())
     }
 
-    /// Removes the entries from `index` on.
+    /// Removes the entries from `index` on. Entries that are known to be committed are not removed:
+    /// the change is refused.
     pub const fn truncate(&mut self, index: u64) -> &mut Self {
         self.truncate = Some(index);
         self
     }
 
-    /// Removes the entries up to and with `id`, which a snapshot covers. If the log does not hold
-    /// `id`, all entries go, and it goes on after `id`. An `id` that was purged already changes
-    /// nothing.
+    /// Removes the entries up to and with `id`. It must be an entry that the snapshot covers, or the
+    /// last one that it covers, also if the log does not hold that one: all entries go then, and the
+    /// log continues after it. In a store without a snapshot, `id` must be an entry that is known to
+    /// be committed. An `id` that was purged already changes nothing.
     pub const fn purge(&mut self, id: LogId) -> &mut Self {
         self.purge = Some(id);
         self
     }
 
-    /// Notes the last entry that is known to be committed.
+    /// Removes all entries, and lets the log continue after `id`, which must be beyond its end: for a
+    /// snapshot that covers `id` and is kept elsewhere. A store that has a snapshot of its own
+    /// refuses it.
+    pub const fn restart_after(&mut self, id: LogId) -> &mut Self {
+        self.restart = Some(id);
+        self
+    }
+
+    /// Notes the last entry that is known to be committed; it must be an entry of the log. One that
+    /// comes before what is known already changes nothing.
     pub const fn committed(&mut self, id: LogId) -> &mut Self {
         self.committed = Some(id);
+        self
+    }
+
+    /// Notes that nothing of what [`Options::accept`](super::Options::accept) let pass is left: a
+    /// snapshot from a peer has replaced the log.
+    pub const fn clear_accepted(&mut self) -> &mut Self {
+        self.clear_accepted = true;
         self
     }
 
@@ -139,43 +160,79 @@ impl Change {
         self
     }
 
-    /// Refuses what does not fit a log in this state; gives the entry that the first new one comes
-    /// after, and the state that follows, without its sequence.
-    pub(super) fn plan(&self, state: &State, index: &Index) -> Result<(LogId, State)> {
+    /// Refuses what does not fit a log in this state; returns the entry that the first new one comes
+    /// after, and the state that follows, without its sequence. `snapshot`: the last entry that the
+    /// snapshot covers, once the change is made.
+    pub(super) fn plan(
+        &self,
+        state: &State,
+        snapshot: Option<LogId>,
+        index: &Index,
+    ) -> Result<(LogId, State)> {
         let mut next = state.clone();
         if let Some(from) = self.truncate {
             next.last = before(from, state, index)?;
         }
-        let after = next.last;
         if let Some((first, _)) = self.entries.first() {
-            let follows = match after {
-                LogId::START => first.index <= 1,
-                after => after.index.checked_add(1) == Some(first.index),
-            };
-            if !follows {
-                return Err(Misuse::State("the first entry does not follow the last").into());
-            }
+            follow(first.index, &mut next, snapshot)?;
         }
+        let after = next.last;
         if let Some((last, _)) = self.entries.last() {
             next.last = *last;
+        }
+        let held = |id: LogId, next: &State| {
+            let mut new = self.entries.iter().map(|(id, _)| *id);
+            match new.find(|entry| entry.index == id.index) {
+                Some(entry) => entry == id,
+                None if id.index <= after.index => index.holds(id),
+                None => id == next.purged,
+            }
+        };
+        if let Some(at) = snapshot.filter(|at| at.index > next.committed.index && held(*at, &next))
+        {
+            // A snapshot covers nothing else.
+            next.committed = at;
+        }
+        let committed = self.committed.filter(|id| id.index > next.committed.index);
+        if let Some(id) = committed.filter(|id| held(*id, &next)) {
+            next.committed = id;
         }
         if let Some(id) = self.purge
             && (state.purged == LogId::START || id.index > state.purged.index)
         {
-            let mut held = self.entries.iter().map(|(id, _)| *id);
-            let held = held.any(|entry| entry == id)
-                || (index.id_at(id.index) == Some(id) && id.index <= after.index);
+            let held = held(id, &next);
+            let covered = match snapshot {
+                Some(at) => (held && id.index <= at.index) || id == at,
+                None => held && id.index <= next.committed.index,
+            };
+            if !covered {
+                let what = "a purge beyond what the snapshot covers or is known to be committed";
+                return Err(Misuse::State(what).into());
+            }
             next.purged = id;
             if !held {
-                if !self.entries.is_empty() {
-                    return Err(
-                        Misuse::State("a purge would drop the entries it comes with").into()
-                    );
-                }
-                next.last = id;
+                self.all_go(&mut next, id)?;
             }
         }
-        next.committed = self.committed.unwrap_or(next.committed);
+        if let Some(id) = self.restart {
+            if snapshot.is_some() || id.index <= next.last.index {
+                let what =
+                    "a log that is to continue elsewhere although it, or a snapshot, is there";
+                return Err(Misuse::State(what).into());
+            }
+            next.purged = id;
+            self.all_go(&mut next, id)?;
+        }
+        if (self.purge.is_some() || self.restart.is_some())
+            && next.purged.index > next.committed.index
+        {
+            next.committed = next.purged;
+        }
+        if let Some(id) = committed
+            && id.index > next.committed.index
+        {
+            return Err(Misuse::State("an entry is committed that is not in the log").into());
+        }
         if let Some(vote) = &self.vote {
             if vote.len() > MAX_VOTE {
                 return Err(Error::too_large("a vote", vote.len(), MAX_VOTE));
@@ -194,6 +251,43 @@ impl Change {
         }
         Ok((after, next))
     }
+
+    /// What the change may use on a full disk: what frees room, or is small, may use the reserve.
+    pub(super) const fn use_of_room(&self) -> Use {
+        if self.entries.is_empty() && self.meta.is_empty() { Use::Reserve } else { Use::Entries }
+    }
+
+    /// Lets the log continue after `id`, without an entry.
+    fn all_go(&self, next: &mut State, id: LogId) -> Result<()> {
+        if !self.entries.is_empty() {
+            return Err(Misuse::State("a purge would drop the entries it comes with").into());
+        }
+        if id.index <= next.committed.index {
+            return Err(
+                Misuse::State("a snapshot contradicts what is known to be committed").into()
+            );
+        }
+        next.last = id;
+        Ok(())
+    }
+}
+
+/// Refuses a hole before the entry `first`. A log that has nothing yet may begin anywhere: what it
+/// continues after then counts as purged.
+fn follow(first: u64, next: &mut State, snapshot: Option<LogId>) -> Result<()> {
+    let hole = Misuse::State("the first entry does not follow the last");
+    if next.last != LogId::START {
+        let follows = next.last.index.checked_add(1) == Some(first);
+        return if follows { Ok(()) } else { Err(hole.into()) };
+    }
+    let before = match snapshot {
+        Some(at) if at.index.checked_add(1) == Some(first) => at,
+        Some(at) if at.index < first => return Err(hole.into()),
+        _ if first <= 1 => return Ok(()),
+        _ => LogId::new(first - 1, Era::NONE),
+    };
+    (next.last, next.purged) = (before, before);
+    Ok(())
 }
 
 /// The entry before `from`, where the log ends after a truncation.
@@ -202,6 +296,9 @@ fn before(from: u64, state: &State, index: &Index) -> Result<LogId> {
     if from > state.last.index {
         // Nothing to remove.
         return Ok(state.last);
+    }
+    if state.committed != LogId::START && from <= state.committed.index {
+        return Err(Misuse::State("a truncation of entries that are known to be committed").into());
     }
     match from.checked_sub(1) {
         Some(last) if last == state.purged.index && state.purged != LogId::START => {

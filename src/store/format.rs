@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::accept::Accepted;
 use crate::error::{Error, Misuse, Result};
 use crate::seal::{Era, LogId, RECORD_OVERHEAD, STREAM_HEADER_LEN, State};
 use crate::secret::SecretBytes;
@@ -52,16 +53,18 @@ pub(super) fn number(bytes: &[u8]) -> Option<(u64, &[u8])> {
     bytes.split_first_chunk().map(|(number, rest)| (u64::from_le_bytes(*number), rest))
 }
 
-/// What the store keeps in the state cell beside [`State`]'s own: it stands before the vote.
+/// What the store keeps in the state cell beside [`State`]'s own: it comes before the vote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Extra {
     /// The last entry that the snapshot covers.
     pub(super) snapshot_at: LogId,
     /// Sequence of the change that last changed the metadata; 0 for none.
     pub(super) meta: u64,
+    /// What an operator accepted when the store was opened.
+    pub(super) accepted: Accepted,
 }
 
-const EXTRA: usize = 24;
+const EXTRA: usize = 25;
 
 /// `state` with `extra` before its vote, as the cell holds it.
 pub(super) fn with_extra(state: &State, extra: &Extra) -> State {
@@ -70,6 +73,7 @@ pub(super) fn with_extra(state: &State, extra: &Extra) -> State {
     for number in [at.index, at.era.get(), extra.meta] {
         vote.extend_from_slice(&number.to_le_bytes());
     }
+    vote.push(extra.accepted.bits());
     vote.extend_from_slice(&state.vote);
     State { vote, ..state.clone() }
 }
@@ -79,8 +83,11 @@ pub(super) fn without_extra(mut state: State) -> Result<(State, Extra)> {
     let damaged = || Error::damaged("a state cell that is not a store's");
     let (index, rest) = number(&state.vote).ok_or_else(damaged)?;
     let (era, rest) = number(rest).ok_or_else(damaged)?;
-    let (meta, vote) = number(rest).ok_or_else(damaged)?;
-    let extra = Extra { snapshot_at: LogId::new(index, Era::term(era)), meta };
+    let (meta, rest) = number(rest).ok_or_else(damaged)?;
+    let (accepted, vote) = rest.split_first().ok_or_else(damaged)?;
+    let accepted = Accepted::from_bits(*accepted)
+        .ok_or_else(|| Error::unsupported("acceptance", format_args!("{accepted:#x}")))?;
+    let extra = Extra { snapshot_at: LogId::new(index, Era::term(era)), meta, accepted };
     state.vote = vote.to_vec();
     Ok((state, extra))
 }

@@ -1,4 +1,4 @@
-//! Changes as they stand on the disk: sealed, in frames.
+//! Changes as they are stored: sealed, in frames.
 
 use super::Inner;
 use super::change::Change;
@@ -9,12 +9,12 @@ use super::index::Slot;
 use super::write::Writer;
 use crate::error::{Error, Misuse, Result};
 use crate::key::DekId;
-use crate::seal::{InFlight, LogId, SealedCell, State, Streams};
+use crate::seal::{Cells, InFlight, LogId, SealedCell, State, Streams};
 use crate::wal::Frames;
 
 const META_TABLE: &str = "nodeseal/meta";
 
-/// A change as it will stand on the disk, and what follows from it.
+/// A change as it will be stored, and what follows from it.
 pub(super) struct Sealed {
     pub(super) frames: Frames,
     pub(super) slots: Vec<Slot>,
@@ -88,11 +88,6 @@ impl Inner {
         Ok(cell)
     }
 
-    pub(super) fn open_meta(&self, sequence: u64, sealed: &[u8]) -> Result<Meta> {
-        let row = meta_row(&self.name, sequence);
-        format::decode_meta(self.cells.open_any(META_TABLE, &row, sealed)?.expose())
-    }
-
     pub(super) fn put_state(
         &self,
         frames: &mut Frames,
@@ -107,8 +102,13 @@ impl Inner {
     }
 }
 
+/// Opens the metadata that was saved with the change `sequence`.
+pub(super) fn open_meta(cells: &Cells, log: &str, sequence: u64, sealed: &[u8]) -> Result<Meta> {
+    format::decode_meta(cells.open_any(META_TABLE, &meta_row(log, sequence), sealed)?.expose())
+}
+
 impl Writer {
-    /// Where a frame will stand that begins `start` bytes behind the end.
+    /// Where a frame will be that begins `start` bytes behind the end.
     fn slot(&self, id: LogId, start: usize, len: usize) -> Result<Slot> {
         let too_large = || Error::from(Misuse::OutOfBounds("a segment"));
         let start = u64::try_from(start).map_err(|_| too_large())?;

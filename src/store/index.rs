@@ -1,18 +1,16 @@
-//! Where each entry stands: 24 bytes an entry.
+//! Where each entry is stored: 24 bytes an entry.
 
 use core::ops::Range;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
-use std::sync::Arc;
 
-use crate::fs::File;
 use crate::key::DekId;
 use crate::seal::{Era, LogId};
 
 /// Slots are allocated so many at a time: a vector that doubles would take twice the memory.
 const CHUNK: usize = 1024;
 
-/// Where an entry's frame stands. Frames begin at multiples of 8.
+/// Where an entry's frame is. Frames begin at multiples of 8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Slot {
     pub(super) era: u64,
@@ -29,22 +27,34 @@ impl Slot {
     }
 }
 
-/// A segment's file. One that is re-sealed is another file under the same name.
+/// A segment, by its number in the index. One that is re-sealed is another file under the same name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) segment: u32,
+    /// How often its file was replaced.
+    pub(super) version: u32,
+}
+
+/// A segment's file.
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) path: PathBuf,
-    pub(super) file: Arc<dyn File>,
-    /// How many entries of the log stand in it.
+    pub(super) version: u32,
+    /// How many entries of the log are stored in it, lost ones among them.
     pub(super) live: u64,
     /// DEKs that its records name, or named.
     pub(super) deks: Vec<DekId>,
     /// This process made its bytes and its name durable itself.
     pub(super) settled: bool,
+    /// Not all of it can be read.
+    pub(super) damaged: bool,
+    /// It is being removed.
+    pub(super) going: bool,
 }
 
 impl Segment {
-    pub(super) const fn new(path: PathBuf, file: Arc<dyn File>, settled: bool) -> Self {
-        Self { path, file, live: 0, deks: Vec::new(), settled }
+    pub(super) const fn new(path: PathBuf, settled: bool) -> Self {
+        Self { path, version: 0, live: 0, deks: Vec::new(), settled, damaged: false, going: false }
     }
 
     pub(super) fn name_dek(&mut self, dek: DekId) {
@@ -62,9 +72,63 @@ pub(super) struct Index {
     /// The entry before the first one.
     pub(super) purged: LogId,
     pub(super) segments: BTreeMap<u32, Segment>,
+    truncations: Truncations,
+}
+
+/// What was cut off the log's end, so that a reader finds out that it was cut off under it.
+#[derive(Debug, Default)]
+struct Truncations {
+    count: u64,
+    /// Of truncations, which number it was and the first entry that it removed. Those that a later
+    /// one went below are left out, so both rise.
+    lowest: Vec<(u64, u64)>,
+}
+
+impl Truncations {
+    fn note(&mut self, from: u64) {
+        self.count += 1;
+        while self.lowest.pop_if(|(_, other)| *other >= from).is_some() {}
+        self.lowest.push((self.count, from));
+    }
+
+    /// Joins those that removed entries before `first` only, of which no reader asks which.
+    fn drop_before(&mut self, first: u64) {
+        let below = self.lowest.iter().take_while(|(_, from)| *from < first).count();
+        self.lowest.drain(..below.saturating_sub(1));
+    }
+
+    fn since(&self, count: u64) -> Option<u64> {
+        self.lowest.iter().find(|(number, _)| *number > count).map(|(_, from)| *from)
+    }
 }
 
 impl Index {
+    /// The segment's file as it is now.
+    pub(super) fn place(&self, segment: u32) -> Option<Place> {
+        let version = self.segments.get(&segment)?.version;
+        Some(Place { segment, version })
+    }
+
+    /// How many truncations there were.
+    pub(super) const fn truncations(&self) -> u64 {
+        self.truncations.count
+    }
+
+    /// The first entry that was removed from the end since there were `count` truncations.
+    pub(super) fn truncated_since(&self, count: u64) -> Option<u64> {
+        self.truncations.since(count)
+    }
+
+    /// The segments before `last` that hold nothing of the log any more. A damaged one may have held
+    /// what is lost, as long as entries before it are in the log.
+    pub(super) fn dead(&self, last: u32) -> Vec<u32> {
+        let first = self.get(self.first).map_or(u32::MAX, |slot| slot.segment);
+        let dead = self.segments.range(..last);
+        dead.filter(|(id, entry)| entry.live == 0 && (!entry.damaged || **id < first))
+            .map(|(id, _)| *id)
+            .collect()
+    }
+
     /// The indices that there are.
     pub(super) fn range(&self) -> Range<u64> {
         self.first..self.first + self.slots.len()
@@ -74,7 +138,7 @@ impl Index {
         self.slots.get(index.checked_sub(self.first)?)
     }
 
-    /// The first entry that stands in `segment` or in a later one: entries stand in their order.
+    /// The first entry that is stored in `segment` or in a later one: entries are stored in order.
     pub(super) fn first_in(&self, segment: u32) -> u64 {
         let Range { mut start, mut end } = self.range();
         while start < end {
@@ -99,7 +163,12 @@ impl Index {
         self.get(index).map(|slot| LogId::new(index, Era::term(slot.era)))
     }
 
-    /// Takes the entries from `first` on; there are none so far.
+    /// Reports whether the log holds the entry `id`, or lost what it held at its index.
+    pub(super) fn holds(&self, id: LogId) -> bool {
+        self.get(id.index).is_some_and(|slot| slot.len == 0 || slot.era == id.era.get())
+    }
+
+    /// Takes the entries from `first` on; there are none yet.
     pub(super) fn adopt(&mut self, first: u64, slots: Slots) {
         for of_one in slots.chunks.iter().flat_map(|chunk| chunk.chunk_by(same_segment)) {
             self.add_live(of_one);
@@ -120,6 +189,9 @@ impl Index {
 
     /// Removes the entries from `index` on.
     pub(super) fn truncate(&mut self, index: u64) {
+        if self.range().end > index {
+            self.truncations.note(index);
+        }
         while self.range().end > index
             && let Some(slot) = self.slots.pop()
         {
@@ -129,6 +201,7 @@ impl Index {
 
     /// Removes the entries before `index`.
     pub(super) fn drop_before(&mut self, index: u64) {
+        self.truncations.drop_before(index);
         while self.first < index
             && let Some(slot) = self.slots.pop_front()
         {
@@ -137,7 +210,7 @@ impl Index {
         }
     }
 
-    /// Replaces where an entry stands in its segment.
+    /// Replaces where an entry is in its segment.
     pub(super) fn replace(&mut self, index: u64, slot: Slot) {
         if let Some(place) = index.checked_sub(self.first).and_then(|n| self.slots.get_mut(n)) {
             debug_assert!(same_segment(place, &slot), "an entry stays in its segment");
@@ -150,15 +223,12 @@ impl Index {
         if let Some(first) = slots.first()
             && let Some(segment) = self.segments.get_mut(&first.segment)
         {
-            let live = slots.iter().filter(|slot| slot.len != 0).count();
-            segment.live += u64::try_from(live).unwrap_or(u64::MAX);
+            segment.live += u64::try_from(slots.len()).unwrap_or(u64::MAX);
         }
     }
 
     fn remove_live(&mut self, slot: Slot) {
-        if slot.len != 0
-            && let Some(segment) = self.segments.get_mut(&slot.segment)
-        {
+        if let Some(segment) = self.segments.get_mut(&slot.segment) {
             segment.live = segment.live.saturating_sub(1);
         }
     }
@@ -186,8 +256,28 @@ impl Slots {
         self.chunks.back()?.last().copied()
     }
 
+    /// Adds `more` behind.
+    pub(super) fn append(&mut self, more: Self) {
+        let mut gone = more.gone;
+        for slot in more.chunks.into_iter().flatten() {
+            if gone == 0 {
+                self.push(slot);
+            }
+            gone = gone.saturating_sub(1);
+        }
+    }
+
     pub(super) fn truncate(&mut self, len: u64) {
         while self.len > len && self.pop().is_some() {}
+    }
+
+    /// Marks the entries from the `n`th on as lost.
+    pub(super) fn lose(&mut self, n: u64) {
+        for n in n..self.len {
+            if let Some(slot) = self.get_mut(n) {
+                (slot.len, slot.era) = (0, 0);
+            }
+        }
     }
 
     fn place(&self, n: u64) -> Option<(usize, usize)> {
@@ -195,7 +285,7 @@ impl Slots {
         Some((n / CHUNK, n % CHUNK))
     }
 
-    fn get(&self, n: u64) -> Option<Slot> {
+    pub(super) fn get(&self, n: u64) -> Option<Slot> {
         let (chunk, at) = self.place(n)?;
         self.chunks.get(chunk)?.get(at).copied()
     }

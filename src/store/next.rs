@@ -2,17 +2,21 @@
 //! append at a segment's end does not wait for the disk to find room.
 //!
 //! A thread of the store's own does so once the segment in use is half full. If it is late, the
-//! append makes the file itself.
+//! append makes the file itself. On a disk that gets full the file goes: what is appended now needs
+//! its room more.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use crate::error::{Error, Result};
+use super::Inner;
+use crate::error::{Error, Misuse, Result};
 use crate::fs::{self, File, Fs};
 
 /// How much is written between two looks at whether the store was closed, in bytes.
 const PIECE: u64 = 1 << 20;
+/// The file's temporary name.
+const FILE: &str = "store.next.tmp";
 
 /// A file of zeros, under a temporary name.
 #[derive(Debug)]
@@ -34,8 +38,15 @@ struct Place {
     fs: Arc<dyn Fs>,
     temp: PathBuf,
     size: u64,
-    state: Mutex<State>,
+    shared: Mutex<Shared>,
     changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    state: State,
+    /// The thread is at the file.
+    busy: bool,
 }
 
 #[derive(Debug, Default)]
@@ -44,6 +55,8 @@ enum State {
     Unwanted,
     Wanted,
     Ready(Prepared),
+    /// There was no room: not tried again before the segment in use has ended.
+    Refused,
     Closed,
 }
 
@@ -54,9 +67,9 @@ impl Next {
     ///
     /// [`Error::Io`] if the system gives no thread.
     pub(super) fn new(fs: Arc<dyn Fs>, dir: &Path, size: u64, thread: bool) -> Result<Self> {
-        let temp = dir.join("next.tmp");
-        let (state, changed) = (Mutex::default(), Condvar::new());
-        let place = Arc::new(Place { fs, temp, size, state, changed });
+        let temp = dir.join(FILE);
+        let (shared, changed) = (Mutex::default(), Condvar::new());
+        let place = Arc::new(Place { fs, temp, size, shared, changed });
         let run = || {
             let place = Arc::clone(&place);
             let named = thread::Builder::new().name("nodeseal-segment".to_owned());
@@ -69,65 +82,110 @@ impl Next {
 
     /// Has a file made, if none is there and a thread can make it.
     pub(super) fn want(&self) {
-        let mut state = self.place.state();
-        if self.thread.is_some() && matches!(*state, State::Unwanted) {
-            *state = State::Wanted;
-            drop(state);
-            self.place.changed.notify_one();
+        let mut shared = self.place.shared();
+        if self.thread.is_some() && matches!(shared.state, State::Unwanted) {
+            shared.state = State::Wanted;
+            drop(shared);
+            self.place.changed.notify_all();
         }
     }
 
     /// The file, if it is ready.
     pub(super) fn take(&self) -> Option<Prepared> {
-        let mut state = self.place.state();
-        match core::mem::take(&mut *state) {
+        let mut shared = self.place.shared();
+        match core::mem::take(&mut shared.state) {
             State::Ready(prepared) => Some(prepared),
+            State::Refused => None,
             other => {
-                *state = other;
+                shared.state = other;
                 None
             }
         }
     }
 
+    /// Gives the room of the file back, also of one that is being made; `false`: there was none.
+    pub(super) fn give_back(&self) -> bool {
+        let mut shared = self.place.shared();
+        match core::mem::replace(&mut shared.state, State::Refused) {
+            State::Ready(_) => {}
+            State::Wanted => {
+                while shared.busy {
+                    let waited = self.place.changed.wait(shared);
+                    shared = waited.unwrap_or_else(PoisonError::into_inner);
+                }
+            }
+            other => {
+                shared.state = other;
+                return false;
+            }
+        }
+        drop(shared);
+        // If it fails, the append finds as little room as before.
+        let _ = self.place.fs.remove(&self.place.temp);
+        true
+    }
+
     #[cfg(test)]
     pub(super) fn is_ready(&self) -> bool {
-        matches!(*self.place.state(), State::Ready(_))
+        matches!(self.place.shared().state, State::Ready(_))
     }
 
     /// Makes the file now, as the thread would.
     #[cfg(test)]
     pub(super) fn prepare(&self) -> Result<()> {
-        *self.place.state() = State::Ready(self.place.make()?);
+        self.place.shared().state = State::Wanted;
+        let made = self.place.make()?;
+        self.place.shared().state = State::Ready(made);
         Ok(())
     }
 }
 
+impl Inner {
+    pub(super) fn want_next(&self) {
+        if let Some(next) = &self.next {
+            next.want();
+        }
+    }
+
+    pub(super) fn take_next(&self) -> Option<Prepared> {
+        self.next.as_ref()?.take()
+    }
+
+    /// As [`Next::give_back`].
+    pub(super) fn give_back(&self) -> bool {
+        self.next.as_ref().is_some_and(Next::give_back)
+    }
+}
+
 impl Place {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn shared(&self) -> MutexGuard<'_, Shared> {
+        self.shared.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Makes files when they are wanted, until the store is closed.
     fn serve(&self) {
-        let mut state = self.state();
+        let mut shared = self.shared();
         loop {
-            match *state {
+            match shared.state {
                 State::Closed => return,
                 State::Wanted => {}
-                State::Unwanted | State::Ready(_) => {
-                    state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                State::Unwanted | State::Ready(_) | State::Refused => {
+                    shared = self.changed.wait(shared).unwrap_or_else(PoisonError::into_inner);
                     continue;
                 }
             }
-            drop(state);
-            // What keeps it from being made, the append that needs the file will meet and tell.
+            shared.busy = true;
+            drop(shared);
+            // What keeps it from being made, the append that needs the file will meet and report.
             let made = self.make();
-            state = self.state();
-            match (made, &*state) {
-                (Ok(prepared), State::Wanted) => *state = State::Ready(prepared),
-                (Err(_), State::Wanted) => *state = State::Unwanted,
+            shared = self.shared();
+            shared.busy = false;
+            match (made, &shared.state) {
+                (Ok(prepared), State::Wanted) => shared.state = State::Ready(prepared),
+                (Err(_), State::Wanted) => shared.state = State::Refused,
                 _ => {}
             }
+            self.changed.notify_all();
         }
     }
 
@@ -146,7 +204,10 @@ impl Place {
         let file: Arc<dyn File> =
             fs.create_new(temp).map_err(|e| Error::io("create", temp, e))?.into();
         let mut allocated = 0;
-        while allocated < self.size && !matches!(*self.state(), State::Closed) {
+        while allocated < self.size {
+            if !matches!(self.shared().state, State::Wanted) {
+                return Err(Misuse::State("a file that nobody wants any more").into());
+            }
             allocated = self.size.min(allocated + PIECE);
             file.allocate(allocated).map_err(|e| Error::io("allocate", temp, e))?;
             file.sync().map_err(|e| Error::io("sync", temp, e))?;
@@ -157,15 +218,15 @@ impl Place {
 
 impl Drop for Next {
     fn drop(&mut self) {
-        let before = core::mem::replace(&mut *self.place.state(), State::Closed);
-        self.place.changed.notify_one();
+        let before = core::mem::replace(&mut self.place.shared().state, State::Closed);
+        self.place.changed.notify_all();
         if let Some(thread) = self.thread.take()
             && self.process == std::process::id()
         {
-            // The folder's lock is released after this: nothing is written without it.
+            // The directory's lock is released after this: nothing is written without it.
             let _ = thread.join();
             // If this fails, the next opening removes it.
-            if !matches!(before, State::Unwanted) {
+            if !matches!(before, State::Unwanted | State::Refused) {
                 let _ = self.place.fs.remove(&self.place.temp);
             }
         }

@@ -1,43 +1,66 @@
+//! Making a store, and opening one.
+
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::sync::{Arc, Mutex, RwLock};
 
+use super::accept::{Accept, Accepted};
+use super::change::Change;
+use super::files::Files;
 use super::format::{self, Extra, Meta};
 use super::next::Next;
-use super::options::Options;
-use super::read::read_exact;
-use super::replay::{self, Damage, Found};
+use super::options::{Options, Progress};
+use super::replay::{self, Damage, Found, Reading};
+use super::settle::settle;
+use super::snapshot::stream_name;
+use super::spare::Spare;
 use super::stats::Counters;
+use super::sync::Synced;
+use super::view::View;
 use super::witness::Witness;
-use super::write::{Synced, Writer};
-use super::{Inner, Store};
-use crate::error::{Error, Result};
-use crate::fs::{self, File, Fs, Lock};
+use super::write::Writer;
+use super::{Inner, Store, names, read_only};
+use crate::error::{Error, Place, Result};
+use crate::fs::{self, Fs, Lock};
 use crate::keyring::{Keyring, Location};
-use crate::seal::State;
-use crate::secret::SecretBytes;
-use crate::wal::{self, Appender, SegmentName};
+use crate::seal::{Cells, State, StreamId};
+use crate::wal::{self, Appender, RESERVE};
 
-/// How much is copied at once, in bytes.
-const BLOCK: usize = 1 << 20;
+/// A store's directory, looked at and found to be whole, or accepted as it is.
+pub(super) struct Looked {
+    pub(super) found: Found,
+    state: State,
+    extra: Extra,
+    meta: Meta,
+    /// Up to where the witness says that the log had come.
+    witnessed: u64,
+    /// What had to be accepted.
+    needed: Accepted,
+}
+
+type Verify<'a> = Option<Box<dyn FnMut(Progress) + Send + 'a>>;
 
 impl Store {
-    /// Makes an empty store in a folder, which is created where it is missing.
+    /// Makes an empty store in a directory, which is created where it is missing.
     ///
     /// # Errors
     ///
-    /// [`Error::Exists`] if a log is there; [`Error::Busy`]; [`Misuse::Name`](crate::Misuse::Name);
-    /// [`Error::Io`].
+    /// [`Error::Exists`] if a log is there; [`Error::Busy`]; [`Misuse::Name`](crate::Misuse::Name),
+    /// [`Misuse::OutOfBounds`](crate::Misuse::OutOfBounds) for a segment size that is not allowed;
+    /// [`Misuse::State`](crate::Misuse::State) with [`Options::read_only`]; [`Error::Io`].
     pub fn create(
         location: impl Into<Location>,
         keyring: &Keyring,
         options: Options<'_>,
     ) -> Result<Self> {
         options.check()?;
+        if options.read_only {
+            return Err(crate::Misuse::State("a store that is made is written").into());
+        }
         let (fs, dir) = location.into().into_parts();
         fs.create_dir_all(&dir).map_err(|e| Error::io("create", &dir, e))?;
         let lock = lock(&*fs, &dir)?;
-        if let Some(segment) = wal::list(&*fs, &dir)?.0.into_iter().next() {
+        if let Some(segment) = names::segments(&*fs, &dir)?.into_iter().next() {
             return Err(Error::Exists(segment.path));
         }
         remove_temps(&*fs, &dir)?;
@@ -45,33 +68,37 @@ impl Store {
         let cells = keyring.cells();
         // Before the log: a log without a witness would be one that was tampered with.
         let witness = Witness::create(&*fs, &dir, &cells, &options.name, state.sequence)?;
-        let path = dir.join(SegmentName { sequence: 1, first_index: 1 }.to_string());
-        let temp = dir.join("first.tmp");
-        let file = fs.create_new(&temp).map_err(|e| Error::io("create", &temp, e))?;
-        let out = Appender::new(file.into(), path, 0, 0);
-        let writer = Writer::new(out, state, Extra::default());
-        let mut found = Found::default();
-        found.named = 1;
-        let inner = Inner::new((fs, dir), lock, keyring, &options, (writer, witness), found)?;
-        let mut writer = inner.writer();
-        inner.begin_segment(&mut writer, &temp)?;
-        drop(writer);
+        let looked = Looked {
+            found: Found::default(),
+            state,
+            extra: Extra::default(),
+            meta: Meta::new(),
+            witnessed: 1,
+            needed: Accepted::default(),
+        };
+        // Never written to: the first segment takes its place.
+        let none = witness.file();
+        let out = Appender::new(none, Witness::path(&dir), (0, 0), 0);
+        let lock = (Some(lock), false);
+        let inner = Inner::new((fs, dir), lock, keyring, &options, (out, Some(witness)), looked)?;
+        inner.first_segment(&mut inner.writer())?;
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Opens the store in a folder.
+    /// Opens the store in a directory.
     ///
     /// The log must end where its state cell says and must be without a gap, and neither it nor the
     /// key file may be older than what is known. What was written and never became durable is cut
     /// off; what is there is made durable before anything relies on it, so the last segment is
-    /// written anew.
+    /// written again, in place. That needs no room on the disk.
     ///
     /// # Errors
     ///
     /// [`Error::Missing`] if there is no log, or its witness or snapshot is gone; [`Error::Busy`];
     /// [`Error::UnknownDek`] if these are not its keys; [`Error::RolledBack`] if the log, the key
-    /// file or the metadata is an older one; [`Error::Unauthentic`], [`Error::Damaged`], with its
-    /// place; [`Error::Unsupported`]; [`Error::Io`].
+    /// file, the metadata or the snapshot is an older one; [`Error::Unauthentic`],
+    /// [`Error::Damaged`], with its location; [`Error::Unsupported`]; [`Error::Io`].
+    /// [`Options::accept`] has what an operator may let pass.
     pub fn open(
         location: impl Into<Location>,
         keyring: &Keyring,
@@ -79,47 +106,147 @@ impl Store {
     ) -> Result<Self> {
         options.check()?;
         let (fs, dir) = location.into().into_parts();
-        let lock = lock(&*fs, &dir)?;
-        let cells = keyring.cells();
-        let witnessed = match Witness::read(&*fs, &dir, &cells, &options.name) {
-            Err(Error::Missing(_)) if wal::list(&*fs, &dir)?.0.is_empty() => {
-                return Err(Error::Missing(dir));
-            }
-            read => read?,
-        };
-        let mut found = replay::replay(&*fs, &dir, witnessed)?;
-        if found.index.segments.is_empty() {
-            return Err(Error::Missing(dir));
+        if options.read_only {
+            return read_only::open((fs, dir), keyring, options);
         }
-        let (state, extra) = found.checked(&cells, &options, keyring, witnessed)?;
-        remove_temps(&*fs, &dir)?;
-        let out = settle(&*fs, &dir, &mut found)?;
-        let witness = Witness::create(&*fs, &dir, &cells, &options.name, state.sequence)?;
-        let writer = Writer::new(out, state, extra);
+        let lock = lock(&*fs, &dir)?;
+        let mut looked = look(&*fs, &dir, keyring, &options, false)?;
+        // A rescue removes nothing.
+        let tidy = options.accept.is_empty();
+        if tidy {
+            remove_temps(&*fs, &dir)?;
+        }
+        let sequence = looked.state.sequence;
+        let cut_short = sequence < looked.witnessed || looked.needed.has(Accept::Witness);
+        let out = settle(&*fs, &dir, &mut looked.found, cut_short)?;
+        let cells = keyring.cells();
+        let witness = Witness::settle_found(&*fs, &dir, &cells, &options.name, sequence)?;
         let verify = options.verify.take();
-        let inner = Inner::new((fs, dir), lock, keyring, &options, (writer, witness), found)?;
-        inner.remove_leftovers()?;
+        let lock = (Some(lock), false);
+        let inner = Inner::new((fs, dir), lock, keyring, &options, (out, Some(witness)), looked)?;
+        if tidy {
+            inner.remove_leftovers()?;
+        }
+        Self::opened(inner, verify, &options)
+    }
+
+    /// Looks at the snapshot, opens every entry if that is wanted, and keeps what was accepted.
+    pub(super) fn opened(inner: Inner, verify: Verify<'_>, options: &Options<'_>) -> Result<Self> {
         let mut store = Self { inner: Arc::new(inner) };
-        store.check_snapshot(verify.is_some())?;
+        let mut needed = store.inner.view.seen().accepted;
+        match store.check_snapshot(verify.is_some()) {
+            Err(error) if options.accept.has(Accept::Snapshot) && is_lost(&error) => {
+                needed.add(Accept::Snapshot);
+            }
+            checked => checked?,
+        }
         if let Some(progress) = verify {
-            let lost = store.verify(progress, options.threads, options.skip)?;
+            let skip = options.accept.has(Accept::Damage);
+            let lost = store.verify(progress, options.threads, skip)?;
+            if !lost.is_empty() {
+                needed.add(Accept::Damage);
+            }
             if let Some(inner) = Arc::get_mut(&mut store.inner) {
                 inner.damages.extend(lost);
             }
         }
+        store.inner.keep_accepted(needed)?;
         Ok(store)
     }
 }
 
+impl Looked {
+    /// The snapshot that the state names.
+    pub(super) const fn snapshot(&self) -> Option<StreamId> {
+        self.state.snapshot
+    }
+}
+
+/// Reads a store's directory, and holds it to its state cell. Changes nothing.
+pub(super) fn look(
+    fs: &dyn Fs,
+    dir: &Path,
+    keyring: &Keyring,
+    options: &Options<'_>,
+    beside: bool,
+) -> Result<Looked> {
+    let cells = keyring.cells();
+    let mut needed = Accepted::default();
+    let witnessed = match Witness::read(fs, dir, &cells, &options.name) {
+        Err(error) if is_lost(&error) && names::segments(fs, dir)?.is_empty() => {
+            return Err(match error {
+                Error::Missing(_) => Error::Missing(dir.to_owned()),
+                other => other,
+            });
+        }
+        Err(error) if is_lost(&error) && options.accept.has(Accept::Witness) => {
+            needed.add(Accept::Witness);
+            0
+        }
+        read => read?,
+    };
+    let committed = |sealed: &[u8]| {
+        cells.open_state(&options.name, sealed).map_or(0, |state| state.committed.index)
+    };
+    let accept = options.accept.has(Accept::Damage);
+    let reading = Reading { witnessed, accept, beside, committed: &committed };
+    let mut found = replay::replay(fs, dir, &reading)?;
+    if found.index.segments.is_empty() {
+        return Err(Error::Missing(dir.to_owned()));
+    }
+    let (state, mut extra) = found.state(&cells, options)?;
+    found.hold_to(&state, options, witnessed, &mut needed)?;
+    let epoch = options.not_before.unwrap_or_default().0;
+    let key_file = keyring.shared().epoch();
+    if key_file < epoch {
+        return Err(Error::RolledBack { what: "key file", found: key_file, expected: epoch });
+    }
+    let meta = found.metadata(&cells, options, &mut extra)?;
+    if !found.damages.is_empty() && !accept {
+        return Err(first(&found.damages));
+    }
+    found.settle_on(&state, accept)?;
+    if !found.damages.is_empty() {
+        needed.add(Accept::Damage);
+    }
+    if state.sequence < witnessed {
+        let torn = found.torn.take();
+        found.damages.extend(torn);
+    }
+    let covered = extra.snapshot_at.index;
+    if state.snapshot.is_some() && covered < state.purged.index {
+        let expected = state.purged.index;
+        return Err(Error::RolledBack { what: "snapshot", found: covered, expected });
+    }
+    if state.committed.index > state.last.index {
+        return Err(Error::damaged("the log ends before what is committed").in_file(dir));
+    }
+    Ok(Looked { found, state, extra, meta, witnessed, needed })
+}
+
+/// Whether an error says that something is not there as it was, and not that the system failed.
+const fn is_lost(error: &Error) -> bool {
+    matches!(
+        error,
+        Error::Missing(_)
+            | Error::Damaged { .. }
+            | Error::Unauthentic
+            | Error::UnknownDek(_)
+            | Error::RolledBack { .. }
+            | Error::Unsupported { .. }
+    )
+}
+
+fn first(damages: &[Damage]) -> Error {
+    match damages.first() {
+        Some(Damage { what, place }) => Error::Damaged { what, place: place.clone() },
+        None => Error::damaged("nothing"),
+    }
+}
+
 impl Found {
-    /// Opens the state cell and holds the log to it.
-    fn checked(
-        &mut self,
-        cells: &crate::seal::Cells,
-        options: &Options<'_>,
-        keyring: &Keyring,
-        witnessed: u64,
-    ) -> Result<(State, Extra)> {
+    /// Opens the state cell of the last change.
+    fn state(&mut self, cells: &Cells, options: &Options<'_>) -> Result<(State, Extra)> {
         if self.state.is_empty() {
             return Err(match self.torn.take() {
                 Some(damage) => Error::Damaged { what: damage.what, place: damage.place },
@@ -131,106 +258,141 @@ impl Found {
         if state.sequence != self.sequence {
             return Err(Error::damaged("a state cell under another sequence"));
         }
-        let (epoch, sequence) = options.not_before.unwrap_or_default();
-        let known = sequence.max(witnessed);
-        if state.sequence < known {
-            return Err(match self.torn.take() {
-                Some(damage) if state.sequence < witnessed => {
-                    Error::Damaged { what: damage.what, place: damage.place }
-                }
-                _ => Error::RolledBack { what: "log", found: state.sequence, expected: known },
-            });
-        }
-        let found = keyring.shared().epoch();
-        if found < epoch {
-            return Err(Error::RolledBack { what: "key file", found, expected: epoch });
-        }
-        let meta = self.meta.as_ref().map_or(0, |(sequence, _)| *sequence);
-        if meta != extra.meta {
-            return Err(Error::RolledBack { what: "metadata", found: meta, expected: extra.meta });
-        }
-        if !options.skip
-            && let Some(Damage { what, place }) = self.damages.first()
-        {
-            return Err(Error::Damaged { what, place: place.clone() });
-        }
-        self.settle_on(&state)?;
         Ok((state, extra))
+    }
+
+    /// Refuses a log that ends before its end.
+    fn hold_to(
+        &mut self,
+        state: &State,
+        options: &Options<'_>,
+        witnessed: u64,
+        needed: &mut Accepted,
+    ) -> Result<()> {
+        let rolled_back =
+            |expected| Err(Error::RolledBack { what: "log", found: state.sequence, expected });
+        let anchored = options.not_before.unwrap_or_default().1;
+        if state.sequence < anchored {
+            return rolled_back(anchored);
+        }
+        if state.sequence >= witnessed {
+            return Ok(());
+        }
+        if options.accept.has(Accept::Witness) {
+            needed.add(Accept::Witness);
+            return Ok(());
+        }
+        match self.torn.take() {
+            Some(Damage { what, place }) => Err(Error::Damaged { what, place }),
+            None => rolled_back(witnessed),
+        }
+    }
+
+    /// Opens the metadata.
+    fn metadata(
+        &mut self,
+        cells: &Cells,
+        options: &Options<'_>,
+        extra: &mut Extra,
+    ) -> Result<Meta> {
+        let found = self.meta.as_ref().map_or(0, |(sequence, _)| *sequence);
+        if found != extra.meta {
+            if self.damages.is_empty() || !options.accept.has(Accept::Damage) {
+                return Err(Error::RolledBack { what: "metadata", found, expected: extra.meta });
+            }
+            extra.meta = 0;
+            let what = "the metadata is lost";
+            self.damages.push(Damage { what, place: Place::default() });
+            return Ok(Meta::new());
+        }
+        match &self.meta {
+            Some((sequence, sealed)) => {
+                super::frames::open_meta(cells, &options.name, *sequence, sealed)
+            }
+            None => Ok(Meta::new()),
+        }
     }
 }
 
 impl Inner {
-    fn new(
+    pub(super) fn new(
         (fs, dir): (Arc<dyn Fs>, PathBuf),
-        lock: Box<dyn Lock>,
+        (lock, beside): (Option<Box<dyn Lock>>, bool),
         keyring: &Keyring,
         options: &Options<'_>,
-        (writer, witness): (Writer, Witness),
-        found: Found,
+        (out, witness): (Appender, Option<Witness>),
+        looked: Looked,
     ) -> Result<Self> {
+        let Looked { found, state, mut extra, meta, needed, .. } = looked;
         let log = keyring.log(&options.name)?;
-        let next = Next::new(Arc::clone(&fs), &dir, options.segment_size, options.prepare_ahead)?;
-        let synced = Synced { sequence: writer.state.sequence, witness };
-        let inner = Self {
+        let size = options.segment_size.saturating_add(RESERVE);
+        let next = || Next::new(Arc::clone(&fs), &dir, size, options.prepare_ahead);
+        let next = (!options.read_only).then(next).transpose()?;
+        let synced = Synced { sequence: state.sequence, witness };
+        let before = extra.accepted;
+        extra.accepted = before.union(needed);
+        let unsaved = extra.accepted != before;
+        let writer = Writer {
+            out,
+            segment: found.last,
+            named: found.named,
+            durable: state.sequence,
+            snapshot: found.snapshot.filter(|_| state.snapshot.is_some()),
+            state,
+            extra,
+            meta,
+            in_flight: Vec::new(),
+            replaced: Vec::new(),
+            unsaved,
+        };
+        Ok(Self {
             fs,
             dir,
             name: options.name.clone(),
-            stream: format!("{}.snapshot", options.name),
+            stream: stream_name(&options.name),
             keyring: keyring.clone(),
             log,
             cells: keyring.cells(),
             streams: keyring.streams(),
             segment_size: options.segment_size,
             next,
+            beside,
             damages: found.damages,
             synced: Mutex::new(synced),
+            view: View::of(&writer),
             writer: Mutex::new(writer),
             index: RwLock::new(found.index),
+            names: Mutex::new(()),
+            files: Files::default(),
+            spare: Spare::default(),
             poisoned: AtomicBool::new(false),
             temps: AtomicU64::new(0),
             stats: Counters::default(),
             _lock: lock,
-        };
-        let mut writer = inner.writer();
-        (writer.segment, writer.named) = (found.last, found.named);
-        if let Some((sequence, sealed)) = &found.meta {
-            writer.meta = inner.open_meta(*sequence, sealed)?;
-        }
-        writer.snapshot = found.snapshot.filter(|_| writer.state.snapshot.is_some());
-        drop(writer);
-        Ok(inner)
+        })
     }
 
     /// Removes segments that hold nothing any more, and files of snapshots that were replaced.
     fn remove_leftovers(&self) -> Result<()> {
-        let writer = self.writer();
-        let dead = self.dead_segments(writer.segment);
-        let current = writer.state.snapshot.map(|id| self.snapshot_path(id));
-        drop(writer);
-        for file in wal::list(&*self.fs, &self.dir)?.1 {
-            let snapshot = file.extension().is_some_and(|ext| ext == "snap");
-            if snapshot && current.as_ref() != Some(&file) {
-                fs::remove_if_there(&*self.fs, &file)?;
-            }
-        }
-        self.drop_segments(&dead)
+        let dead = self.index().dead(self.writer().segment);
+        self.remove_old_snapshots()?;
+        self.remove_segments(&dead)
     }
-}
 
-impl Writer {
-    fn new(out: Appender, state: State, extra: Extra) -> Self {
-        Self {
-            out,
-            segment: 0,
-            named: 0,
-            durable: state.sequence,
-            state,
-            extra,
-            meta: Meta::new(),
-            snapshot: None,
-            in_flight: Vec::new(),
-            changes: Vec::new(),
+    /// Writes to the log what was accepted, if that is more than it says already.
+    fn keep_accepted(&self, needed: Accepted) -> Result<()> {
+        let unsaved = {
+            let mut writer = self.writer();
+            let before = writer.extra.accepted;
+            writer.extra.accepted = before.union(needed);
+            self.view.show(&writer, false, false);
+            writer.unsaved || writer.extra.accepted != before
+        };
+        if unsaved && self.next.is_some() {
+            let sequence = self.write(Change::new(), None)?;
+            self.sync_keeping(sequence)?;
         }
+        Ok(())
     }
 }
 
@@ -241,36 +403,9 @@ fn lock(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn Lock>> {
 
 fn remove_temps(fs: &dyn Fs, dir: &Path) -> Result<()> {
     for file in wal::list(fs, dir)?.1 {
-        if file.extension().is_some_and(|ext| ext == "tmp") {
+        if names::is_temp(&file) {
             fs::remove_if_there(fs, &file)?;
         }
     }
     Ok(())
-}
-
-/// Writes the last segment anew up to the end of the log, and puts it in its place.
-///
-/// Its bytes, and its name, may not be durable: a process that was killed may have left them so,
-/// and after a failed fsync another one proves nothing. The segments before it were durable before
-/// it was begun; those that a rotation replaced are not relied on until they are replaced again.
-fn settle(fs: &dyn Fs, dir: &Path, found: &mut Found) -> Result<Appender> {
-    let gone = || Error::damaged("no segment").in_file(dir);
-    let segment = found.index.segments.get_mut(&found.last).ok_or_else(gone)?;
-    let temp = dir.join("settle.tmp");
-    let copy: Arc<dyn File> =
-        fs.create_new(&temp).map_err(|e| Error::io("create", &temp, e))?.into();
-    let mut block = SecretBytes::new();
-    let mut at = 0;
-    while at < found.end {
-        let len = usize::try_from(found.end - at).map_or(BLOCK, |rest| rest.min(BLOCK));
-        block.resize(len);
-        read_exact(&*segment.file, &segment.path, at, block.expose_mut())?;
-        copy.write_all_at(block.expose(), at).map_err(|e| Error::io("write", &temp, e))?;
-        at += u64::try_from(len).unwrap_or(u64::MAX);
-    }
-    copy.sync().map_err(|e| Error::io("sync", &temp, e))?;
-    fs.rename(&temp, &segment.path).map_err(|e| Error::io("rename", &temp, e))?;
-    fs.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))?;
-    (segment.file, segment.settled) = (Arc::clone(&copy), true);
-    Ok(Appender::new(copy, segment.path.clone(), found.end, found.chain))
 }

@@ -1,10 +1,14 @@
 use core::fmt;
 use core::num::NonZeroUsize;
+use core::ops::RangeInclusive;
 
+use super::accept::{Accept, Accepted};
 use crate::error::{Misuse, Result};
 use crate::key::valid_name;
 
 const SEGMENT: u64 = 16 << 20;
+/// Lengths of segments that are allowed, in bytes.
+const SEGMENTS: RangeInclusive<u64> = 512..=1 << 30;
 
 /// How far the opening of a store has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +25,8 @@ pub struct Options<'a> {
     pub(super) name: String,
     pub(super) segment_size: u64,
     pub(super) prepare_ahead: bool,
-    pub(super) skip: bool,
+    pub(super) read_only: bool,
+    pub(super) accept: Accepted,
     pub(super) not_before: Option<(u64, u64)>,
     pub(super) threads: NonZeroUsize,
     pub(super) verify: Option<Box<dyn FnMut(Progress) + Send + 'a>>,
@@ -36,15 +41,16 @@ impl<'a> Options<'a> {
             name,
             segment_size: SEGMENT,
             prepare_ahead: true,
-            skip: false,
+            read_only: false,
+            accept: Accepted::default(),
             not_before: None,
             threads: NonZeroUsize::MIN,
             verify: None,
         }
     }
 
-    /// Length at which a segment is ended, in bytes; 16 MiB unless said otherwise. Purges and
-    /// rotations go segment by segment.
+    /// Length at which a segment is ended, in bytes: 512 bytes to 1 GiB, 16 MiB unless said otherwise.
+    /// Purges and rotations go segment by segment.
     #[must_use]
     pub const fn segment_size(mut self, bytes: u64) -> Self {
         self.segment_size = bytes;
@@ -60,13 +66,29 @@ impl<'a> Options<'a> {
         self
     }
 
-    /// Opens a damaged log all the same, without what is lost;
-    /// [`Store::damages`](super::Store::damages) tells what and where. Not for a log that ends
-    /// before its end, or whose state cell is lost: an engine that goes on from there could vote
-    /// twice.
+    /// Opens what could not be opened otherwise, for an operator who accepts what that means. May be
+    /// called several times; what is not needed has no effect. [`Store::accepted`](super::Store::accepted)
+    /// returns what was needed.
+    ///
+    /// Opening so removes nothing, and may be done again: what was left out before is left out then,
+    /// unless the files have been put back meanwhile.
     #[must_use]
-    pub const fn skip_damage(mut self) -> Self {
-        self.skip = true;
+    pub const fn accept(mut self, what: Accept) -> Self {
+        self.accept.add(what);
+        self
+    }
+
+    /// Opens the store without creating, writing or syncing anything, also on a full disk or a mount
+    /// that is read-only: every call that would write is an error.
+    ///
+    /// A shared lock is taken where the file system has such locks, so that no writer opens it
+    /// meanwhile. Beside a writer that has it open, the store is read as it was durable at one moment;
+    /// [`Error::Busy`](crate::Error::Busy) if three attempts met changes of files, or later, when
+    /// something is to be read that the writer has replaced. A write at the end that did not finish
+    /// is left out, and stays on the disk.
+    #[must_use]
+    pub const fn read_only(mut self) -> Self {
+        self.read_only = true;
         self
     }
 
@@ -77,9 +99,9 @@ impl<'a> Options<'a> {
         self
     }
 
-    /// Opens every entry, and the snapshot, at the start, and tells `progress` now and then. Without
-    /// this an entry that does not open is found when it is read. With [`Options::skip_damage`] it is
-    /// among [`Store::damages`](super::Store::damages), and found again when it is read.
+    /// Opens every entry, and the snapshot, at the start, and reports to `progress` now and then.
+    /// Without this an entry that does not open is found when it is read. With [`Accept::Damage`] it
+    /// is among [`Store::damages`](super::Store::damages), and found again when it is read.
     #[must_use]
     pub fn verify(mut self, progress: impl FnMut(Progress) + Send + 'a) -> Self {
         self.verify = Some(Box::new(progress));
@@ -87,7 +109,7 @@ impl<'a> Options<'a> {
     }
 
     /// How many threads open the entries of [`Options::verify`], the caller's among them; one unless
-    /// said otherwise. They have ended when the store is open.
+    /// said otherwise. The threads have exited when `open` returns.
     #[must_use]
     pub const fn threads(mut self, threads: NonZeroUsize) -> Self {
         self.threads = threads;
@@ -100,6 +122,9 @@ impl<'a> Options<'a> {
         if self.name.len() > 48 {
             return Err(Misuse::Name("log").into());
         }
+        if !SEGMENTS.contains(&self.segment_size) {
+            return Err(Misuse::OutOfBounds("a segment's size").into());
+        }
         Ok(())
     }
 }
@@ -110,7 +135,8 @@ impl fmt::Debug for Options<'_> {
             .field("name", &self.name)
             .field("segment_size", &self.segment_size)
             .field("prepare_ahead", &self.prepare_ahead)
-            .field("skip_damage", &self.skip)
+            .field("read_only", &self.read_only)
+            .field("accept", &self.accept)
             .field("not_before", &self.not_before)
             .finish_non_exhaustive()
     }

@@ -1,12 +1,13 @@
 //! Reading: several entries with one read, each opened where it stands in memory.
 
-use core::ops::{Bound, RangeBounds};
+use core::ops::{ControlFlow, RangeBounds};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::cursor::Span;
 use super::format::{self, RECORD};
-use super::index::Slot;
+use super::index::{Index, Place, Slot};
 use super::{Inner, Store};
 use crate::error::{Error, Result};
 use crate::fs::File;
@@ -17,9 +18,10 @@ use crate::wal;
 /// How much is read at once, in bytes, unless one entry is longer.
 pub(super) const BLOCK: u64 = 256 << 10;
 
-/// Entries that follow each other and stand one after the other in one file.
+/// Entries that follow each other and are stored one after the other in one file.
 pub(super) struct Run {
-    pub(super) file: Arc<dyn File>,
+    pub(super) place: Place,
+    file: Option<Arc<dyn File>>,
     path: PathBuf,
     start: u64,
     len: usize,
@@ -39,72 +41,65 @@ pub(super) struct Records<'a> {
 }
 
 impl Store {
-    /// Gives the entries of `range` that the log holds to `each`, in order. Others may read and
-    /// write meanwhile.
+    /// Gives the entries of `range` that the log holds to `each`, in order: all of them as they are
+    /// when it begins. Others may read and write meanwhile.
     ///
-    /// The plaintext stands in memory that is wiped; it is gone when `each` returns.
+    /// The plaintext is in memory that is wiped; it is gone when `each` returns. [`Store::cursor`]
+    /// has limits, and can be read on.
     ///
     /// # Errors
     ///
-    /// The error of `each`; [`Error::Unauthentic`] for an entry that was altered, is of another
-    /// place or of another node; [`Error::UnknownDek`]; [`Error::Damaged`], with its place, for one
-    /// that cannot be read; [`Error::Io`].
+    /// [`Error::Compacted`] if the range begins with entries that were purged (one without a start
+    /// begins with the first entry that there is); and as [`Cursor::read`](super::Cursor::read).
     pub fn read<E: From<Error>>(
         &self,
         range: impl RangeBounds<u64>,
         mut each: impl FnMut(LogId, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut from = match range.start_bound() {
-            Bound::Included(from) => *from,
-            Bound::Excluded(from) => from.saturating_add(1),
-            Bound::Unbounded => 0,
-        };
-        let end = match range.end_bound() {
-            Bound::Included(last) => last.saturating_add(1),
-            Bound::Excluded(end) => *end,
-            Bound::Unbounded => u64::MAX,
-        };
-        let mut block = SecretBytes::new();
-        loop {
-            let run = self.inner.run(from, end, BLOCK);
-            let run = run.inspect_err(|e| self.inner.stats.failed(e)).map_err(E::from)?;
-            let Some(run) = run else { return Ok(()) };
-            self.inner.load(&run, &mut block)?;
-            let (opened, failed) = self.inner.open_run(&run, &mut block);
-            for (id, plain) in opened {
-                each(id, plain)?;
-                from = id.index.saturating_add(1);
-            }
-            if let Some(error) = failed {
-                self.inner.stats.failed(&error);
-                return Err(error.into());
-            }
-        }
+        let mut cursor = self.cursor(range)?;
+        cursor.read(|id, plain| each(id, plain).map(ControlFlow::Continue)).map(drop)
     }
 
-    /// One entry; `None` if the log does not hold it.
+    /// Returns one entry; `None` if the log does not hold it.
     ///
     /// # Errors
     ///
-    /// As [`Store::read`].
+    /// As [`Cursor::read`](super::Cursor::read).
     pub fn entry(&self, index: u64) -> Result<Option<(LogId, SecretBytes)>> {
+        if self.id_at(index).is_none() {
+            return Ok(None);
+        }
         let mut found = None;
-        self.read(index..=index, |id, plain| {
+        let read = self.read(index..=index, |id, plain| {
             found = Some((id, SecretBytes::from(plain)));
             Ok::<(), Error>(())
-        })?;
-        Ok(found)
+        });
+        match read {
+            Err(Error::Compacted { .. } | Error::Truncated { .. }) => Ok(None),
+            read => read.map(|()| found),
+        }
     }
 }
 
 impl Inner {
-    /// The next entries from `from` on, before `end`, that can be read at once: `limit` bytes, or a
-    /// single longer one.
-    pub(super) fn run(&self, from: u64, end: u64, limit: u64) -> Result<Option<Run>> {
+    /// The next entries of `span` that can be read at once: `limit` bytes, or a single longer one.
+    pub(super) fn run(&self, span: &Span, limit: u64) -> Result<Option<Run>> {
+        loop {
+            let planned = self.planned(span, limit)?;
+            let Some(mut run) = planned else { return Ok(None) };
+            run.file = self.open_segment(run.place, &run.path)?;
+            if run.file.is_some() {
+                return Ok(Some(run));
+            }
+        }
+    }
+
+    fn planned(&self, span: &Span, limit: u64) -> Result<Option<Run>> {
         let index = self.index();
+        let end = span.check(&index)?;
         let held = index.range();
         let mut run: Option<Run> = None;
-        for at in from.max(held.start)..end.min(held.end) {
+        for at in span.next.max(held.start)..end.min(held.end) {
             let Some(slot) = index.get(at) else { break };
             if slot.len == 0 {
                 if run.is_some() {
@@ -113,35 +108,12 @@ impl Inner {
                 return Err(Error::damaged("the entry is lost").in_file(&self.dir).at_index(at));
             }
             let id = LogId::new(at, Era::term(slot.era));
-            let stop = slot.offset() + u64::from(slot.len);
             match &mut run {
-                None => {
-                    let Some(segment) = index.segments.get(&slot.segment) else { break };
-                    let prev = match at.checked_sub(1).and_then(|before| index.get(before)) {
-                        None => Some(index.purged.era),
-                        // It is lost: what the entry itself names must do.
-                        Some(before) if before.len == 0 => None,
-                        Some(before) => Some(Era::term(before.era)),
-                    };
-                    run = Some(Run {
-                        file: Arc::clone(&segment.file),
-                        path: segment.path.clone(),
-                        start: slot.offset(),
-                        len: usize::try_from(slot.len).unwrap_or(usize::MAX),
-                        prev,
-                        entries: vec![(id, slot)],
-                    });
-                }
+                None => run = Run::begin(&index, id, slot),
                 Some(run) => {
-                    let same = run.entries.first().is_some_and(|(_, first)| {
-                        first.segment == slot.segment && first.place < slot.place
-                    });
-                    let len = stop.saturating_sub(run.start);
-                    if !same || len > limit {
+                    if !run.add(id, slot, limit) {
                         break;
                     }
-                    run.len = usize::try_from(len).unwrap_or(usize::MAX);
-                    run.entries.push((id, slot));
                 }
             }
         }
@@ -149,9 +121,23 @@ impl Inner {
     }
 
     pub(super) fn load(&self, run: &Run, block: &mut SecretBytes) -> Result<()> {
+        let Some(file) = &run.file else { return Err(other()) };
         block.resize(run.len);
-        read_exact(&*run.file, &run.path, run.start, block.expose_mut())
-            .inspect_err(|e| self.stats.failed(e))
+        read_exact(&**file, &run.path, run.start, block.expose_mut())
+    }
+
+    /// Counts a failure to read. Beside a writer it may only mean that what was read is not the
+    /// log's any more.
+    pub(super) fn read_failed(&self, error: Error) -> Error {
+        self.stats.failed(&error);
+        match error {
+            Error::Damaged { .. } | Error::Missing(_) | Error::UnknownDek(_)
+                if self.beside && self.damages.is_empty() =>
+            {
+                Error::Busy(self.dir.clone())
+            }
+            error => error,
+        }
     }
 
     /// Opens what [`Inner::load`] read; with those that opened, what became of the next one.
@@ -176,7 +162,41 @@ impl Inner {
 }
 
 impl Run {
-    /// Takes the frames apart that stand in `block`, up to the first that is not as it was written.
+    fn begin(index: &Index, id: LogId, slot: Slot) -> Option<Self> {
+        let prev = match id.index.checked_sub(1).and_then(|before| index.get(before)) {
+            None => Some(index.purged.era),
+            // It is lost: what the entry itself names must do.
+            Some(before) if before.len == 0 => None,
+            Some(before) => Some(Era::term(before.era)),
+        };
+        Some(Self {
+            place: index.place(slot.segment)?,
+            file: None,
+            path: index.segments.get(&slot.segment)?.path.clone(),
+            start: slot.offset(),
+            len: usize::try_from(slot.len).unwrap_or(usize::MAX),
+            prev,
+            entries: vec![(id, slot)],
+        })
+    }
+
+    /// Adds an entry if it is stored behind the ones there are, and within `limit` bytes.
+    fn add(&mut self, id: LogId, slot: Slot, limit: u64) -> bool {
+        let same = self
+            .entries
+            .first()
+            .is_some_and(|(_, first)| first.segment == slot.segment && first.place < slot.place);
+        let stop = slot.offset() + u64::from(slot.len);
+        let len = stop.saturating_sub(self.start);
+        if !same || len > limit {
+            return false;
+        }
+        self.len = usize::try_from(len).unwrap_or(usize::MAX);
+        self.entries.push((id, slot));
+        true
+    }
+
+    /// Takes the frames apart that are in `block`, up to the first that is not as it was written.
     pub(super) fn records<'a>(&self, block: &'a mut [u8]) -> Records<'a> {
         let mut found = Records::default();
         let (mut rest, mut at) = (block, self.start);

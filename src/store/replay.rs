@@ -1,22 +1,31 @@
-//! Reads a log's folder: which entries there are, where they stand, and where the log ends.
+//! Reads a log's directory: which entries there are, where they are stored, and where the log ends.
 //!
 //! A change counts once its state frame is whole. In the last segment, what comes after the last
 //! change that is whole was never acknowledged, unless something says that it was durable: a later
 //! state frame, or the witness.
+//!
+//! # Corruption
+//!
+//! What is lost may have been a truncation, and entries that replaced others. So what is stored before
+//! a gap counts only if something says so: the entry behind the gap, by the era that it names as that
+//! of the entry before it (a leader's entries of one era never differ from each other), or a state
+//! before the gap, by what was committed.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
 
-use super::format::{self, MAGIC, META, RECORD, SNAPSHOT, STATE, SnapshotHeader};
+use super::format::SnapshotHeader;
 use super::index::{Index, Segment, Slot, Slots};
+use super::names;
 use crate::error::{Error, Place, Result};
-use crate::fs::{File, Fs};
-use crate::key::DekId;
-use crate::seal::{Cells, Era, Log, LogId, State, Streams};
-use crate::wal::{self, Check, Kind, Record, SegmentReader, Step, Tail};
+use crate::fs::Fs;
+use crate::seal::{Era, LogId, State};
 
-/// What is wrong with a log that was opened all the same, and where.
+mod change;
+
+use change::Change;
+
+/// Corruption that was skipped when a log was opened, and its location.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Damage {
@@ -26,11 +35,26 @@ pub struct Damage {
     pub place: Place,
 }
 
-/// No entry takes less in a segment, in bytes: as many may be lost to damage as there was room for, and a
-/// larger gap is another mistake.
+/// No entry takes less in a segment, in bytes: as many may be lost to corruption as there was room for,
+/// and a larger gap is another mistake.
 const LEAST: u64 = 64;
+/// How many entries a segment that is gone may have held, and all of them together.
+const GONE: u64 = 1 << 18;
+const ALL_GONE: u64 = 1 << 22;
 
-/// What stands in a folder.
+/// How a log is read.
+pub(super) struct Reading<'a> {
+    /// The sequence up to which changes are known to be durable.
+    pub(super) witnessed: u64,
+    /// Gaps are left in the log.
+    pub(super) accept: bool,
+    /// Another may write: what is not known to be durable does not count.
+    pub(super) beside: bool,
+    /// What was committed as a sealed state cell has it; 0 if it cannot be opened.
+    pub(super) committed: &'a dyn Fn(&[u8]) -> u64,
+}
+
+/// What is stored in a directory.
 #[derive(Default)]
 pub(super) struct Found {
     pub(super) index: Index,
@@ -41,6 +65,8 @@ pub(super) struct Found {
     breaks: BTreeMap<u64, Era>,
     /// How many entries more may be lost.
     room: u64,
+    /// Something is lost behind the last entry: up to where entries were committed before.
+    gap: Option<u64>,
     /// The last change: its sequence and its sealed state.
     pub(super) sequence: u64,
     pub(super) state: Vec<u8>,
@@ -52,9 +78,11 @@ pub(super) struct Found {
     pub(super) named: u64,
     pub(super) end: u64,
     pub(super) chain: u32,
-    /// Where the last segment stops to be whole, if it does.
+    /// Behind that end there are zeros alone.
+    pub(super) clean: bool,
+    /// Where the last segment stops being whole, if it does.
     pub(super) torn: Option<Damage>,
-    /// Damage amid what is whole.
+    /// Corruption amid what is whole.
     pub(super) damages: Vec<Damage>,
 }
 
@@ -70,167 +98,97 @@ impl Run {
     fn end(&self) -> u64 {
         self.first + self.slots.len()
     }
+
+    /// Adds entries that are lost.
+    fn lose(&mut self, count: u64, segment: u32) {
+        let lost = Slot { era: 0, segment, place: 0, len: 0 };
+        (0..count).for_each(|_| self.slots.push(lost));
+    }
 }
 
-/// One change as it stands.
-#[derive(Default)]
-struct Change {
-    records: Vec<(LogId, Era, Slot)>,
-    deks: Vec<DekId>,
-    meta: Option<(u64, Vec<u8>)>,
-    snapshot: Option<SnapshotHeader>,
-    sequence: u64,
-    /// Up to which sequence changes were durable when this one was written.
-    durable: u64,
-    state: Vec<u8>,
-    end: u64,
-    chain: u32,
-    /// The first damage since the change before.
-    damage: Option<Damage>,
+/// The segment that entries count for which are lost between two others: the first that is corrupted, so
+/// that it stays as long as they are the log's.
+fn lost_in(index: &Index, before: u32, behind: u32) -> u32 {
+    let mut between = index.segments.range(before..=behind.max(before));
+    between.find(|(_, segment)| segment.damaged).map_or(behind, |(id, _)| *id)
 }
 
-/// Reads all segments. Opens nothing that is sealed, and changes nothing.
+/// Reads all segments. Opens no entry, and changes nothing.
 ///
 /// # Errors
 ///
 /// [`Error::Unsupported`] for what another version wrote; what the system says.
-pub(super) fn replay(fs: &dyn Fs, dir: &Path, witness: u64) -> Result<Found> {
-    let (segments, _) = wal::list(fs, dir)?;
+pub(super) fn replay(fs: &dyn Fs, dir: &Path, reading: &Reading<'_>) -> Result<Found> {
+    let segments = names::segments(fs, dir)?;
     let mut found = Found::default();
     let count = segments.len();
     for (n, segment) in segments.into_iter().enumerate() {
         let file = fs.open_read(&segment.path).map_err(|e| Error::io("open", &segment.path, e))?;
-        let file: Arc<dyn File> = file.into();
         let id = u32::try_from(n).map_err(|_| Error::damaged("too many segments").in_file(dir))?;
         let last = n + 1 == count;
         found.room += file.len().map_err(|e| Error::io("stat", &segment.path, e))? / LEAST;
-        let changes = read(&*file, &segment.path, last, id)?;
-        let path = segment.path;
-        found.index.segments.insert(id, Segment::new(path, file, false));
+        if reading.accept {
+            let gone = segment.name.sequence.saturating_sub(found.named.saturating_add(1));
+            found.room += gone.saturating_mul(GONE).min(ALL_GONE);
+        }
+        let read = change::read(&*file, &segment.path, last, id)?;
+        found.index.segments.insert(id, Segment::new(segment.path, false));
         (found.last, found.named) = (id, segment.name.sequence);
         if last {
-            found.end_of_log(id, changes, witness);
+            found.end_of_log(id, read, reading);
         } else {
             // A segment that others follow was whole when they were begun.
-            changes.into_iter().for_each(|change| found.take(id, change));
+            read.changes.into_iter().for_each(|change| found.take(id, change, reading));
         }
     }
     Ok(found)
 }
 
-/// The changes of a segment. The last one has no state if none stands behind it.
-fn read(file: &dyn File, path: &Path, last: bool, segment: u32) -> Result<Vec<Change>> {
-    let mut reader = SegmentReader::new(file, path, last, Some(0))?;
-    let mut changes = Vec::new();
-    let mut change = Change::default();
-    let note = |change: &mut Change, offset, what| {
-        let place = Place { file: Some(path.to_owned()), offset: Some(offset), index: None };
-        change.damage.get_or_insert(Damage { what, place });
-    };
-    while let Some(step) = reader.next()? {
-        match step {
-            Step::Record(record) => {
-                if record.check != Check::Good || record.odd_word {
-                    note(&mut change, record.offset, "an altered frame");
-                }
-                if matches!(record.check, Check::DataAltered | Check::Unfollowed) {
-                    continue;
-                }
-                let taken = change.take(record, &reader, segment);
-                match taken.map_err(|e| e.in_file(path).at_offset(record.offset)) {
-                    Ok(true) => changes.push(core::mem::take(&mut change)),
-                    Ok(false) => {}
-                    Err(Error::Damaged { what, .. }) => note(&mut change, record.offset, what),
-                    Err(other) => return Err(other),
-                }
-            }
-            Step::ChainBroken { offset } => note(&mut change, offset, "a broken chain of CRCs"),
-            Step::Damage { offset, what, .. } => note(&mut change, offset, what),
-            Step::End { offset, tail } => match tail {
-                Tail::Clean => {}
-                Tail::Torn(what) | Tail::Damaged(what) => note(&mut change, offset, what),
-                Tail::Garbage { at, .. } => note(&mut change, at, "bytes behind the last frame"),
-            },
-        }
-    }
-    changes.push(change);
-    Ok(changes)
-}
-
-impl Change {
-    /// Adds a frame; whether it ends the change.
-    fn take(&mut self, record: Record, reader: &SegmentReader<'_>, segment: u32) -> Result<bool> {
-        let data = reader.data();
-        let short = || Error::damaged("too short for its kind");
-        match record.kind {
-            Kind::Crc => {}
-            Kind::Metadata if data == MAGIC => {}
-            Kind::Metadata => return Err(Error::unsupported("segment", "of another version")),
-            RECORD => {
-                let (id, prev, sealed) = format::parse_record(data)?;
-                self.name_dek(Log::dek_of(sealed)?);
-                let out_of_range = || Error::damaged("a frame out of range");
-                let slot = Slot {
-                    era: id.era.get(),
-                    segment,
-                    place: u32::try_from(record.offset / 8).map_err(|_| out_of_range())?,
-                    len: u32::try_from(reader.position().saturating_sub(record.offset))
-                        .map_err(|_| out_of_range())?,
-                };
-                self.records.push((id, prev, slot));
-            }
-            META => {
-                let (sequence, sealed) = format::number(data).ok_or_else(short)?;
-                self.name_dek(Cells::dek_of(sealed)?);
-                self.meta = Some((sequence, sealed.to_vec()));
-            }
-            SNAPSHOT => {
-                self.name_dek(Streams::dek_of(data)?);
-                self.snapshot = Some(format::parse_snapshot(data)?);
-            }
-            STATE => {
-                let (sequence, rest) = format::number(data).ok_or_else(short)?;
-                let (durable, sealed) = format::number(rest).ok_or_else(short)?;
-                self.name_dek(Cells::dek_of(sealed)?);
-                (self.sequence, self.durable, self.state) = (sequence, durable, sealed.to_vec());
-                self.end = reader.position();
-                self.chain = reader.chain().unwrap_or_default();
-                return Ok(true);
-            }
-            other => return Err(Error::unsupported("frame", format_args!("{other:?}"))),
-        }
-        Ok(false)
-    }
-
-    fn name_dek(&mut self, dek: DekId) {
-        if !self.deks.contains(&dek) {
-            self.deks.push(dek);
-        }
-    }
-}
-
 impl Found {
+    /// The file of the last segment.
+    pub(super) fn last_path(&self) -> Option<PathBuf> {
+        self.index.segments.get(&self.last).map(|segment| segment.path.clone())
+    }
+
     /// Takes the changes of the last segment, up to where nothing says that more was durable.
-    fn end_of_log(&mut self, segment: u32, changes: Vec<Change>, witness: u64) {
-        let durable = changes.iter().map(|change| change.durable).fold(witness, u64::max);
+    fn end_of_log(&mut self, segment: u32, read: change::Segment, reading: &Reading<'_>) {
+        let changes = read.changes;
+        let durable = changes.iter().map(|change| change.durable).fold(reading.witnessed, u64::max);
+        let mut whole = read.clean;
         for mut change in changes {
-            if (change.damage.is_some() && self.sequence >= durable) || change.state.is_empty() {
+            let damaged = change.damage.is_some() && self.sequence >= durable;
+            let behind = reading.beside && change.sequence > durable;
+            if damaged || behind || change.state.is_empty() {
+                whole &= change.records.is_empty() && change.damage.is_none() && !behind;
+                self.clean = whole;
                 self.torn = change.damage.take();
                 return;
             }
             (self.end, self.chain) = (change.end, change.chain);
-            self.take(segment, change);
+            self.take(segment, change, reading);
         }
+        self.clean = whole;
     }
 
-    fn take(&mut self, segment: u32, change: Change) {
+    fn take(&mut self, segment: u32, change: Change, reading: &Reading<'_>) {
+        if let Some(entry) = self.index.segments.get_mut(&segment) {
+            change.deks.into_iter().for_each(|dek| entry.name_dek(dek));
+            entry.damaged |= change.damage.is_some();
+        }
+        let mut committed = None;
+        let mut gap = |found: &mut Self| {
+            let committed = *committed.get_or_insert_with(|| (reading.committed)(&found.state));
+            found.gap = Some(found.gap.map_or(committed, |before| before.min(committed)));
+        };
         self.damages.extend(change.damage);
-        for (id, prev, slot) in change.records {
+        let mut gaps = change.gaps.into_iter().peekable();
+        for (n, (id, prev, slot)) in change.records.into_iter().enumerate() {
+            while gaps.next_if(|at| *at <= n).is_some() {
+                gap(self);
+            }
             self.entry(id, prev, slot);
         }
-        if let Some(segment) = self.index.segments.get_mut(&segment) {
-            change.deks.into_iter().for_each(|dek| segment.name_dek(dek));
-        }
+        gaps.for_each(|_| gap(self));
         self.meta = change.meta.or(self.meta.take());
         self.snapshot = change.snapshot.or(self.snapshot.take());
         if !change.state.is_empty() {
@@ -242,15 +200,16 @@ impl Found {
     fn entry(&mut self, id: LogId, prev: Era, slot: Slot) {
         self.breaks.split_off(&id.index);
         while self.runs.pop_if(|run| run.first >= id.index).is_some() {}
+        if let Some(run) = self.runs.last_mut() {
+            run.slots.truncate(id.index.saturating_sub(run.first));
+        }
+        self.vouch(prev);
         match self.runs.last_mut() {
-            Some(run) if run.end() >= id.index => {
-                run.slots.truncate(id.index - run.first);
-            }
+            Some(run) if run.end() >= id.index => {}
             Some(run) if !self.damages.is_empty() && id.index - run.end() <= self.room => {
                 self.room -= id.index - run.end();
-                while run.end() < id.index {
-                    run.slots.push(Slot { len: 0, era: 0, ..slot });
-                }
+                let before = run.slots.last().map_or(0, |slot| slot.segment);
+                run.lose(id.index - run.end(), lost_in(&self.index, before, slot.segment));
             }
             _ => self.runs.push(Run { first: id.index, prev, slots: Slots::default() }),
         }
@@ -261,49 +220,133 @@ impl Found {
         run.slots.push(slot);
     }
 
-    /// Leaves the entries that `state` says there are.
+    /// Behind a gap something names `era` as that of an entry at, or behind, the last one: what was
+    /// stored before the gap counts if it is of that era, or was committed.
+    fn vouch(&mut self, era: Era) {
+        let Some(committed) = self.gap.take() else { return };
+        let Some(run) = self.runs.last_mut() else { return };
+        if run.slots.last().is_some_and(|last| last.len != 0 && last.era == era.get()) {
+            return;
+        }
+        let first = committed.saturating_add(1).max(run.first);
+        if first < run.end() {
+            run.slots.lose(first - run.first);
+            self.breaks.split_off(&first);
+            let place = Place { file: None, offset: None, index: Some(first) };
+            self.damages.push(Damage { what: "entries that may have been replaced", place });
+        }
+    }
+
+    /// Leaves the entries that `state` says there are; with `accept`, lost ones among them.
     ///
     /// # Errors
     ///
     /// [`Error::Damaged`] if they are not all there, or do not follow each other.
-    pub(super) fn settle_on(&mut self, state: &State) -> Result<()> {
+    pub(super) fn settle_on(&mut self, state: &State, accept: bool) -> Result<()> {
         let (last, purged) = (state.last, state.purged);
         self.index.purged = purged;
         if last == purged {
             return Ok(());
         }
-        let missing = |index| Err(Error::damaged("entries are missing").at_index(index));
         while self.runs.pop_if(|run| run.first > last.index).is_some() {}
-        let Some(run) = self.runs.pop() else { return missing(last.index) };
-        let (prev, end) = (run.prev, run.end());
-        self.index.adopt(run.first, run.slots);
-        self.index.truncate(last.index.saturating_add(1));
-        let start = match purged {
-            LogId::START if run.first <= 1 => run.first,
-            LogId::START => return missing(run.first - 1),
-            purged => purged.index.saturating_add(1),
+        let begins = if accept { self.runs.first() } else { self.runs.last() };
+        let start = match (purged, begins) {
+            (LogId::START, Some(run)) if run.first <= 1 => run.first,
+            (LogId::START, _) => 1,
+            (purged, _) => purged.index.saturating_add(1),
         };
-        if run.first > start || end <= last.index {
-            return missing(if run.first > start { start } else { end });
+        if accept {
+            self.close_gaps(start, last);
         }
+        let missing = |index| Err(Error::damaged("entries are missing").at_index(index));
+        let Some(run) = self.runs.pop() else { return missing(last.index) };
+        let (first, prev, end) = (run.first, run.prev, run.end());
+        self.index.adopt(first, run.slots);
+        self.index.truncate(last.index.saturating_add(1));
+        if first > start || end <= last.index {
+            return missing(if first > start { start } else { end });
+        }
+        let lost = |index: u64| self.index.get(index).is_some_and(|slot| slot.len == 0);
         let prev = match (self.breaks.get(&start), self.index.get(purged.index)) {
-            // What was purged need not be what stands there: the log went on after an entry that it
-            // did not hold.
+            // What was purged need not be what is stored: the log went on after an entry that it did
+            // not hold.
             (Some(prev), _) => *prev,
-            (None, Some(slot)) if run.first < start && slot.len != 0 => Era::term(slot.era),
-            (None, Some(_)) if run.first < start => purged.era,
+            (None, Some(slot)) if first < start && slot.len != 0 => Era::term(slot.era),
+            (None, Some(_)) if first < start => purged.era,
+            _ if lost(start) => purged.era,
             _ => prev,
         };
+        let end_lost = lost(last.index);
         self.index.drop_before(start);
-        let lost = self.index.get(last.index).is_some_and(|slot| slot.len == 0);
-        if prev != purged.era || (!lost && self.index.id_at(last.index) != Some(last)) {
+        if prev != purged.era || (!end_lost && self.index.id_at(last.index) != Some(last)) {
             let index = if prev != purged.era { start } else { last.index };
             return Err(Error::damaged("an entry of another history").at_index(index));
         }
         match self.breaks.range(start.saturating_add(1)..).next() {
-            Some((index, _)) => Err(Error::damaged("an entry of another history").at_index(*index)),
-            None => Ok(()),
+            Some((index, _)) if *index <= last.index => {
+                Err(Error::damaged("an entry of another history").at_index(*index))
+            }
+            _ => Ok(()),
         }
+    }
+
+    /// Makes one run of what is left between `start` and `last`, with lost entries where the log has
+    /// none. Without corruption, and where more is missing than was stored, it stays as it is.
+    fn close_gaps(&mut self, start: u64, last: LogId) {
+        let whole = self.gap.is_none()
+            && self.runs.last().is_some_and(|run| run.first <= start && run.end() > last.index);
+        if whole {
+            return;
+        }
+        if let Some(run) = self.runs.last_mut()
+            && run.end() > last.index
+        {
+            run.slots.truncate(last.index + 1 - run.first);
+        }
+        // The state is behind every gap, and names the era of the last entry.
+        self.vouch(last.era);
+        let mut joined = Run { first: start, prev: Era::NONE, slots: Slots::default() };
+        let mut lost = Vec::new();
+        for run in core::mem::take(&mut self.runs) {
+            if run.end() <= start {
+                continue;
+            }
+            let behind = run.slots.get(0).map_or(self.last, |slot| slot.segment);
+            if run.first > joined.end() {
+                let gap = run.first - joined.end();
+                // Nothing tells what was in the gap: what is before it must be of the era that the
+                // entry behind it names.
+                let vouched = joined.slots.last();
+                if vouched.is_some_and(|slot| slot.len != 0 && slot.era != run.prev.get()) {
+                    joined.slots.lose(0);
+                }
+                lost.push((joined.end(), gap));
+                if gap > self.room {
+                    self.runs.push(run);
+                    return;
+                }
+                self.room -= gap;
+                let before = joined.slots.last().map_or(0, |slot| slot.segment);
+                joined.lose(gap, lost_in(&self.index, before, behind));
+            }
+            if joined.slots.len() == 0 {
+                (joined.first, joined.prev) = (run.first, run.prev);
+            }
+            joined.slots.append(run.slots);
+        }
+        if let Some(gap) = last.index.checked_add(1).and_then(|end| end.checked_sub(joined.end()))
+            && gap > 0
+            && gap <= self.room
+        {
+            lost.push((joined.end(), gap));
+            let before = joined.slots.last().map_or(0, |slot| slot.segment);
+            joined.lose(gap, lost_in(&self.index, before, self.last));
+        }
+        for (index, _) in lost {
+            let place = Place { file: None, offset: None, index: Some(index) };
+            self.damages.push(Damage { what: "entries are missing", place });
+        }
+        self.runs.push(joined);
     }
 }
 

@@ -185,7 +185,7 @@ impl Rotation {
 
     fn next(&mut self, work: Work) -> Result<Step> {
         let inner = Arc::clone(&self.store.inner);
-        inner.intact()?;
+        inner.writable()?;
         match work {
             Work::Nothing => {}
             Work::Reseal(reseal) => return self.reseal(&inner, reseal),
@@ -254,6 +254,7 @@ impl Inner {
 
     /// Ends the last segment if it names a DEK that is to go.
     fn leave_last_segment(&self, retiring: &BTreeSet<DekId>) -> Result<()> {
+        let mut synced = self.synced();
         let mut writer = self.writer();
         self.intact()?;
         let named = {
@@ -261,26 +262,21 @@ impl Inner {
             let segment = index.segments.get(&writer.segment);
             segment.is_some_and(|segment| segment.deks.iter().any(|dek| retiring.contains(dek)))
         };
-        if named {
-            let cut = self.cut(&mut writer);
-            self.or_poison(cut)?;
-        }
-        Ok(())
+        if named { self.roll(&mut synced, &mut writer) } else { Ok(()) }
     }
 
     /// Removes segments that hold no entry any more.
     fn drop_dead(&self) -> Result<()> {
         let (dead, sequence) = {
             let writer = self.writer();
-            (self.dead_segments(writer.segment), writer.state.sequence)
+            (self.index().dead(writer.segment), writer.state.sequence)
         };
         if dead.is_empty() {
             return Ok(());
         }
         // The state in which they are free of entries must be durable.
         self.sync(sequence)?;
-        let dropped = self.drop_segments(&dead);
-        self.or_poison(dropped)
+        self.remove_segments(&dead)
     }
 
     /// The first segment that names a DEK that is to go, or of which it is not known that it does
@@ -288,7 +284,8 @@ impl Inner {
     fn to_reseal(&self, retiring: &BTreeSet<DekId>) -> (Option<u32>, u64) {
         let last = self.writer().segment;
         let index = self.index();
-        let left = index.segments.range(..last).filter(|(_, entry)| {
+        let left = index.segments.range(..last).filter(|(_, entry)| !entry.going);
+        let left = left.filter(|(_, entry)| {
             !entry.settled || entry.deks.iter().any(|dek| retiring.contains(dek))
         });
         let add = |(first, sum): (Option<u32>, u64), (id, entry): (&u32, &Segment)| {
@@ -303,7 +300,9 @@ impl Inner {
         self.sync(sequence)?;
         let mut synced = self.synced();
         let sequence = synced.sequence;
-        let written = synced.witness.settle(&self.cells, &self.name, sequence);
+        self.intact()?;
+        let Some(witness) = &mut synced.witness else { return Ok(()) };
+        let written = witness.settle(&self.cells, &self.name, sequence);
         self.or_poison(written)
     }
 }

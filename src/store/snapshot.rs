@@ -1,22 +1,26 @@
-//! Snapshots: a sealed stream in a file, whose header stands in the log.
+//! Snapshots: a sealed stream in a file, whose header is in the log.
 //!
 //! So a snapshot takes effect, is replaced and is sealed under another DEK by a change of the log,
-//! whole or not at all; the file itself is written once.
+//! whole or not at all; the file itself is written once. In the place of the header it has a mark that
+//! tells whose it is: what a crash left behind is removed, another's file is not.
 
 use core::fmt;
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::change::Change;
 use super::format::SnapshotHeader;
+use super::read::read_exact;
 use super::write::Installed;
-use super::{Inner, Store};
+use super::{Inner, Store, names};
 use crate::error::{Error, Misuse, Result};
-use crate::fs::{self, File};
+use crate::fs::{self, File, Fs};
 use crate::seal::{
     LogId, STREAM_HEADER_LEN, SealedStream, StreamId, StreamInfo, StreamReader, StreamWriter,
+    Streams,
 };
+use crate::wal;
 
 /// Length of a header, as files count.
 const HEADER: u64 = 4096;
@@ -59,14 +63,13 @@ struct Temp {
 }
 
 impl Store {
-    /// Begins a snapshot. Where the log stands at its end is said only in
-    /// [`SnapshotWriter::finish`].
+    /// Begins a snapshot. What it covers is said only in [`SnapshotWriter::finish`].
     ///
     /// # Errors
     ///
     /// [`Error::Io`], [`Error::Random`], [`Error::Poisoned`].
     pub fn write_snapshot(&self) -> Result<SnapshotWriter> {
-        self.inner.intact()?;
+        self.inner.writable()?;
         let path = self.inner.temp();
         let file =
             self.inner.fs.create_new(&path).map_err(|e| Error::io("create", &path, e))?.into();
@@ -77,57 +80,56 @@ impl Store {
     }
 
     /// Makes a snapshot the store's, in place of the one before, together with `change`: for one
-    /// that was received that is a purge up to where it stands. Durable when it returns.
+    /// that was received that is a purge up to what it covers. Durable when it returns.
     ///
     /// # Errors
     ///
-    /// As [`Store::apply`]; [`Misuse::State`] for a snapshot of another store.
+    /// [`Misuse::NotIncreasing`] for a snapshot that covers less than the one before, or less than
+    /// was purged: nothing was changed then. [`Misuse::State`] for a snapshot of another store; and as
+    /// [`Store::apply`].
     pub fn install(&self, mut snapshot: Snapshot, change: Change) -> Result<()> {
+        let inner = &*self.inner;
         if !Arc::ptr_eq(&self.inner, &snapshot.temp.store.inner) {
             return Err(Misuse::State("a snapshot of another store").into());
         }
+        inner.writable()?;
         let id = snapshot.info.id;
+        snapshot.temp.rename(inner.snapshot_path(id))?;
+        inner.sync_dir()?;
         let installed = Installed { id, at: snapshot.info.at, header: snapshot.header.clone() };
-        let before = self.inner.writer().state.snapshot;
+        let written = self.write_with(change, Some(installed));
         // Also if the write fails the log may name it.
-        snapshot.temp.keep = true;
-        let pending = self.write_with(change, Some(installed)).inspect_err(|error| {
-            snapshot.temp.keep = !matches!(error, Error::Misuse(_));
-        })?;
-        pending.wait()?;
+        snapshot.temp.keep = written.is_ok() || inner.intact().is_err();
+        written?.wait()?;
         snapshot.sealed.durable();
-        match before {
-            Some(old) if old != id => {
-                fs::remove_if_there(&*self.inner.fs, &self.inner.snapshot_path(old))
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
-    /// The snapshot that is installed; `None` if there is none. It can be read on when it is
+    /// Returns the snapshot that is installed; `None` if there is none. It can be read on when it is
     /// replaced.
     ///
     /// # Errors
     ///
     /// [`Error::Missing`], [`Error::Damaged`], [`Error::Unauthentic`], [`Error::UnknownDek`],
-    /// [`Error::Io`].
+    /// [`Error::Io`]; [`Error::Busy`] as for [`Cursor::read`](super::Cursor::read).
     pub fn snapshot(&self) -> Result<Option<SnapshotReader>> {
-        let writer = self.inner.writer();
-        let (Some(id), at) = (writer.state.snapshot, writer.extra.snapshot_at) else {
-            return Ok(None);
-        };
-        let header = writer.snapshot.clone();
-        let header = header.ok_or_else(|| Error::damaged("a snapshot without its header"))?;
-        let path = self.inner.snapshot_path(id);
-        let file = self.inner.fs.open_read(&path).map_err(|e| Error::io("open", &path, e))?;
-        drop(writer);
-        let reader = self.inner.open_snapshot(file.into(), header).map_err(|e| e.in_file(&path))?;
-        let found = reader.info();
-        if found.id != id {
-            let (found, expected) = (found.at.index, at.index);
-            return Err(Error::RolledBack { what: "snapshot", found, expected });
+        let inner = &*self.inner;
+        loop {
+            let (header, id, at) = {
+                let seen = inner.view.seen();
+                let Some(id) = seen.state.snapshot else { return Ok(None) };
+                (seen.header.clone(), id, seen.snapshot_at)
+            };
+            let header = header.ok_or_else(|| Error::damaged("a snapshot without its header"))?;
+            let opened = inner.open_installed(id, at, SnapshotHeader::clone(&header));
+            let same = |now: &Arc<SnapshotHeader>| Arc::ptr_eq(now, &header);
+            match opened {
+                // Replaced or sealed again meanwhile, the old file or DEK is gone.
+                Err(Error::Missing(_) | Error::UnknownDek(_))
+                    if !inner.view.seen().header.as_ref().is_some_and(same) => {}
+                opened => return opened.map(Some).map_err(|error| inner.read_failed(error)),
+            }
         }
-        Ok(Some(reader))
     }
 
     pub(super) fn check_snapshot(&self, whole: bool) -> Result<()> {
@@ -150,14 +152,12 @@ impl SnapshotWriter {
         let stream = self.stream.take().ok_or(Misuse::State("a snapshot that has ended"))?;
         let (file, sealed) = stream.finish(at, meta)?;
         let SnapshotFile { file, header, .. } = file;
+        let mark = mark(&inner.name);
+        file.write_all_at(&mark, 0).map_err(|e| Error::io("write", &self.temp.path, e))?;
         file.sync().map_err(|e| Error::io("sync", &self.temp.path, e))?;
         let mut reader = inner.open_snapshot(file, header.clone())?;
         reader.verify()?;
         let info = reader.info().clone();
-        let path = inner.snapshot_path(info.id);
-        inner.fs.rename(&self.temp.path, &path).map_err(|e| Error::io("rename", &path, e))?;
-        self.temp.path = path;
-        inner.sync_dir()?;
         Ok(Snapshot { info, header, sealed, temp: self.temp })
     }
 
@@ -191,8 +191,71 @@ impl Inner {
         self.dir.join(format!("{id}.snap"))
     }
 
+    fn open_installed(
+        &self,
+        id: StreamId,
+        at: LogId,
+        header: SnapshotHeader,
+    ) -> Result<SnapshotReader> {
+        let path = self.snapshot_path(id);
+        let file = self.fs.open_read(&path).map_err(|e| Error::io("open", &path, e))?;
+        let reader = self.open_snapshot(file.into(), header).map_err(|e| e.in_file(&path))?;
+        let found = reader.info();
+        if found.id != id {
+            let (found, expected) = (found.at.index, at.index);
+            return Err(Error::RolledBack { what: "snapshot", found, expected });
+        }
+        Ok(reader)
+    }
+
+    /// Removes files of snapshots that were replaced, and those of snapshots that were never installed.
+    pub(super) fn remove_old_snapshots(&self) -> Result<()> {
+        let current = self.view.seen().state.snapshot.map(|id| self.snapshot_path(id));
+        for file in wal::list(&*self.fs, &self.dir)?.1 {
+            if names::is_snapshot(&file)
+                && current.as_ref() != Some(&file)
+                && is_marked(&*self.fs, &file, &self.name)?
+            {
+                fs::remove_if_there(&*self.fs, &file)?;
+            }
+        }
+        Ok(())
+    }
+
     fn open_snapshot(&self, file: Arc<dyn File>, header: SnapshotHeader) -> Result<SnapshotReader> {
-        self.streams.open(&self.stream, SnapshotFile::new(file, header))
+        open_stream(&self.streams, &self.stream, file, header)
+    }
+}
+
+/// The name of the streams of a log's snapshots.
+pub(super) fn stream_name(log: &str) -> String {
+    format!("{log}.snapshot")
+}
+
+/// Opens a snapshot's file, of which the header comes from the log.
+pub(super) fn open_stream(
+    streams: &Streams,
+    name: &str,
+    file: Arc<dyn File>,
+    header: SnapshotHeader,
+) -> Result<SnapshotReader> {
+    streams.open(name, SnapshotFile::new(file, header))
+}
+
+/// What a snapshot's file of the log `name` begins with.
+fn mark(name: &str) -> Vec<u8> {
+    format!("nodeseal snapshot 1\n{name}\n").into_bytes()
+}
+
+/// Reports whether a file is a snapshot of the log `name`.
+pub(super) fn is_marked(fs: &dyn Fs, path: &Path, name: &str) -> Result<bool> {
+    let file = fs.open_read(path).map_err(|e| Error::io("open", path, e))?;
+    let expected = mark(name);
+    let mut found = vec![0; expected.len()];
+    match read_exact(&*file, path, 0, &mut found) {
+        Ok(()) => Ok(found == expected),
+        Err(Error::Damaged { .. }) => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -273,6 +336,15 @@ impl Write for SnapshotWriter {
 
     fn flush(&mut self) -> io::Result<()> {
         self.stream()?.flush()
+    }
+}
+
+impl Temp {
+    fn rename(&mut self, path: PathBuf) -> Result<()> {
+        let renamed = self.store.inner.fs.rename(&self.path, &path);
+        renamed.map_err(|e| Error::io("rename", &path, e))?;
+        self.path = path;
+        Ok(())
     }
 }
 

@@ -13,8 +13,13 @@ use crate::secret::SecretKey;
 mod attacks;
 mod basics;
 mod crash;
+mod gate;
+mod grows;
 mod model;
+mod readers;
+mod rescue;
 mod rotations;
+mod syncs;
 
 const NAME: &str = "raft";
 /// Small, so that a few entries fill a segment.
@@ -82,6 +87,12 @@ fn entries(range: impl IntoIterator<Item = u64>, term: u64) -> Change {
         let bytes = payload(index, term);
         change.push(id(index, term), |out| out.extend_from_slice(&bytes)).unwrap();
     }
+    change
+}
+
+fn change(edit: impl FnOnce(&mut Change) -> &mut Change) -> Change {
+    let mut change = Change::new();
+    edit(&mut change);
     change
 }
 

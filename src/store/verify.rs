@@ -3,6 +3,7 @@
 use core::num::NonZeroUsize;
 use core::ops::Range;
 
+use super::cursor::Span;
 use super::options::Progress;
 use super::read::BLOCK;
 use super::replay::Damage;
@@ -76,7 +77,7 @@ impl Inner {
 
     /// Opens the next entries that can be read at once; `from` is then the first that it did not.
     fn verify_run(&self, from: &mut u64, end: u64, block: &mut SecretBytes) -> Result<()> {
-        let Some(run) = self.run(*from, end, BLOCK)? else {
+        let Some(run) = self.run(&Span::of_any(*from, end), BLOCK)? else {
             *from = end;
             return Ok(());
         };

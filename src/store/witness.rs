@@ -9,6 +9,7 @@
 //! holding the sequence; the greater one counts.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::fs::{self, File, Fs};
@@ -23,13 +24,13 @@ const CELL: usize = 57;
 const PLACE: usize = 512;
 
 pub(super) struct Witness {
-    file: Box<dyn File>,
+    file: Arc<dyn File>,
     path: PathBuf,
     second: bool,
 }
 
 impl Witness {
-    fn path(dir: &Path) -> PathBuf {
+    pub(super) fn path(dir: &Path) -> PathBuf {
         dir.join(FILE)
     }
 
@@ -49,25 +50,53 @@ impl Witness {
         fs::replace(fs, &path, &bytes)?;
         cell.durable();
         let file = fs.open_write(&path).map_err(|e| Error::io("open", &path, e))?;
-        Ok(Self { file, path, second: false })
+        Ok(Self { file: file.into(), path, second: false })
     }
 
-    /// The sequence that the file tells.
-    pub(super) fn read(fs: &dyn Fs, dir: &Path, cells: &Cells, log: &str) -> Result<u64> {
+    pub(super) fn file(&self) -> Arc<dyn File> {
+        Arc::clone(&self.file)
+    }
+
+    /// Makes the file that was found durable, with `sequence` in both places. Needs no room on the
+    /// disk. Where there is none, or a part of one, it is made again.
+    pub(super) fn settle_found(
+        fs: &dyn Fs,
+        dir: &Path,
+        cells: &Cells,
+        log: &str,
+        sequence: u64,
+    ) -> Result<Self> {
         let path = Self::path(dir);
-        let [one, two] = Self::sealed(fs, dir)?.map(|cell| {
-            let plain = cells.open_any(TABLE, log.as_bytes(), &cell)?;
-            let sequence = plain.expose().try_into().map(u64::from_le_bytes);
-            sequence.map_err(|_| Error::damaged("a witness of another form"))
-        });
-        match (one, two) {
-            (Ok(one), Ok(two)) => Ok(one.max(two)),
-            (Ok(one), Err(_)) | (Err(_), Ok(one)) => Ok(one),
-            (Err(error), Err(_)) => Err(error.in_file(&path)),
+        let whole = u64::try_from(2 * PLACE).unwrap_or(u64::MAX);
+        let file = match fs.open_write(&path) {
+            Ok(file) if file.len().map_err(|e| Error::io("stat", &path, e))? == whole => file,
+            _ => return Self::create(fs, dir, cells, log, sequence),
+        };
+        let [one, two] = Self::found(fs, dir, cells, log)?;
+        // The one that counts so far stays until the other is there.
+        let second = match (one, two) {
+            (Ok(one), Ok(two)) => two < one,
+            (one, _) => one.is_ok(),
+        };
+        let mut witness = Self { file: file.into(), path, second };
+        witness.settle(cells, log, sequence)?;
+        Ok(witness)
+    }
+
+    /// Returns the sequence that the file holds.
+    pub(super) fn read(fs: &dyn Fs, dir: &Path, cells: &Cells, log: &str) -> Result<u64> {
+        match Self::found(fs, dir, cells, log)? {
+            [Ok(one), Ok(two)] => Ok(one.max(two)),
+            [Ok(one), Err(_)] | [Err(_), Ok(one)] => Ok(one),
+            [Err(error), Err(_)] => Err(error.in_file(&Self::path(dir))),
         }
     }
 
-    /// The two cells as they stand.
+    fn found(fs: &dyn Fs, dir: &Path, cells: &Cells, log: &str) -> Result<[Result<u64>; 2]> {
+        Ok(Self::sealed(fs, dir)?.map(|cell| open(cells, log, &cell)))
+    }
+
+    /// The two cells as they are stored.
     pub(super) fn sealed(fs: &dyn Fs, dir: &Path) -> Result<[Vec<u8>; 2]> {
         let bytes = fs::read(fs, &Self::path(dir), 2 * PLACE)?;
         let cell =
@@ -91,4 +120,11 @@ impl Witness {
         }
         Ok(())
     }
+}
+
+/// Opens one of the two cells.
+pub(super) fn open(cells: &Cells, log: &str, cell: &[u8]) -> Result<u64> {
+    let plain = cells.open_any(TABLE, log.as_bytes(), cell)?;
+    let sequence = plain.expose().try_into().map(u64::from_le_bytes);
+    sequence.map_err(|_| Error::damaged("a witness of another form"))
 }

@@ -2,15 +2,15 @@
 
 use std::sync::Arc;
 
+use super::accept::Accepted;
 use super::change::{Change, MAX_META};
 use super::format::{Extra, Meta, SnapshotHeader};
 use super::frames::Sealed;
-use super::witness::Witness;
 use super::{Inner, Store};
 use crate::error::{Error, Misuse, Result};
-use crate::seal::{InFlight, LogId, SealedCell, State, StreamId};
+use crate::seal::{Era, InFlight, LogId, SealedCell, State, StreamId};
 use crate::secret::SecretBytes;
-use crate::wal::{Appender, Frames};
+use crate::wal::{Appender, Frames, Unwritten, Use};
 
 /// What the writer knows.
 pub(super) struct Writer {
@@ -26,14 +26,10 @@ pub(super) struct Writer {
     pub(super) in_flight: Vec<InFlight>,
     /// Up to which sequence changes are durable.
     pub(super) durable: u64,
-    /// Memory of changes, to use again.
-    pub(super) changes: Vec<SecretBytes>,
-}
-
-/// What has been made durable.
-pub(super) struct Synced {
-    pub(super) sequence: u64,
-    pub(super) witness: Witness,
+    /// Snapshots whose files go once what replaced them is durable.
+    pub(super) replaced: Vec<StreamId>,
+    /// The log does not say yet what was accepted when it was opened.
+    pub(super) unsaved: bool,
 }
 
 /// A snapshot on its way in.
@@ -63,16 +59,12 @@ impl Pending {
     }
 }
 
-/// How many changes' memory is kept, and how large it may be, in bytes.
-const KEPT: usize = 4;
-const KEPT_SIZE: usize = 4 << 20;
-
 impl Store {
-    /// A change with nothing in it, as [`Change::new`], in memory that an earlier one used: for
-    /// appends one after the other.
+    /// Returns a change with nothing in it, like [`Change::new`], in memory that an earlier one used:
+    /// for appends one after the other.
     #[must_use]
     pub fn change(&self) -> Change {
-        Change::reuse(self.inner.writer().changes.pop().unwrap_or_default())
+        Change::reuse(self.inner.spare.take())
     }
 
     /// Makes a change, and returns once it is durable: one write, one fsync, which it may share
@@ -80,8 +72,10 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Misuse`] if it does not fit the log: nothing was changed then. [`Error::Io`],
-    /// [`Error::Poisoned`]: as [`Pending::wait`].
+    /// [`Misuse`] if it does not fit the log, or the store is open read-only. [`Error::Io`] with a
+    /// [`StorageFull`](std::io::ErrorKind::StorageFull) if there is no room. In both cases nothing was
+    /// changed, and the store can be used further; changes that purge, truncate or vote may still
+    /// fit a full disk. [`Error::Io`], [`Error::Poisoned`]: as [`Pending::wait`].
     pub fn apply(&self, change: Change) -> Result<()> {
         self.write(change)?.wait()
     }
@@ -107,11 +101,21 @@ impl Store {
 }
 
 impl Inner {
-    fn write(&self, mut change: Change, snapshot: Option<Installed>) -> Result<u64> {
-        let mut guard = self.writer();
+    pub(super) fn write(&self, mut change: Change, snapshot: Option<Installed>) -> Result<u64> {
+        self.writable()?;
+        let mut rolled = false;
+        let (mut guard, (after, mut state)) = loop {
+            let guard = self.writer();
+            self.intact()?;
+            let plan = self.plan(&guard, &change, snapshot.as_ref())?;
+            if rolled || guard.out.end() < self.segment_size {
+                break (guard, plan);
+            }
+            drop(guard);
+            rolled = true;
+            self.roll_if_full(change.use_of_room())?;
+        };
         let writer = &mut *guard;
-        self.intact()?;
-        let (after, mut state) = change.plan(&writer.state, &self.index())?;
         state.sequence =
             writer.state.sequence.checked_add(1).ok_or(Misuse::OutOfBounds("sequence"))?;
         let mut extra = writer.extra;
@@ -119,23 +123,67 @@ impl Inner {
         if meta.is_some() {
             extra.meta = state.sequence;
         }
+        if change.clear_accepted {
+            extra.accepted = Accepted::default();
+        }
         if let Some(installed) = &snapshot {
             (state.snapshot, extra.snapshot_at) = (Some(installed.id), installed.at);
         }
-        if writer.out.end() >= self.segment_size {
-            let cut = self.cut(writer);
-            self.or_poison(cut)?;
-        }
-
         let header = snapshot.map(|installed| installed.header);
         let sealed = self.seal(writer, after, &mut change, (state, extra, meta, header))?;
-        let written = writer.out.append(&sealed.frames, self.segment_size);
-        self.or_poison(written)?;
+        self.append(&mut writer.out, &sealed.frames, change.use_of_room())?;
         if writer.out.end() >= self.segment_size / 2 {
-            self.next.want();
+            self.want_next();
         }
         self.take_effect(writer, &change, sealed);
         Ok(writer.state.sequence)
+    }
+
+    /// Refuses what does not fit the log as it is now.
+    fn plan(
+        &self,
+        writer: &Writer,
+        change: &Change,
+        installed: Option<&Installed>,
+    ) -> Result<(LogId, State)> {
+        let state = &writer.state;
+        let current = state.snapshot.map(|_| writer.extra.snapshot_at);
+        let Some(at) = installed.map(|installed| installed.at) else {
+            return change.plan(state, current, &self.index());
+        };
+        // What a snapshot covers only grows, and what was purged is in no other place.
+        let purged = (state.purged != LogId::START).then_some(state.purged);
+        for known in current.into_iter().chain(purged) {
+            // A purge point that no snapshot gave has no era.
+            let other = at.index == known.index && at.era != known.era && known.era != Era::NONE;
+            if at.index < known.index || other {
+                let (index, after) = (at.index, known.index);
+                return Err(Misuse::NotIncreasing { index, after }.into());
+            }
+        }
+        let index = self.index();
+        if at.index <= state.committed.index && index.id_at(at.index).is_some() && !index.holds(at)
+        {
+            return Err(
+                Misuse::State("a snapshot contradicts what is known to be committed").into()
+            );
+        }
+        change.plan(state, Some(at), &index)
+    }
+
+    /// Appends, if need be in the room that was meant for the next segment.
+    fn append(&self, out: &mut Appender, frames: &Frames, for_what: Use) -> Result<()> {
+        let written = match out.append(frames, self.segment_size, for_what) {
+            Err(Unwritten::Full(_)) if self.give_back() => {
+                out.append(frames, self.segment_size, for_what)
+            }
+            written => written,
+        };
+        match written {
+            Ok(()) => Ok(()),
+            Err(Unwritten::Full(error)) => Err(error),
+            Err(Unwritten::Unknown(error)) => self.or_poison(Err(error)),
+        }
     }
 
     /// A change that was written is what readers and the next change see.
@@ -149,10 +197,14 @@ impl Inner {
         }
         let state = &sealed.state;
         index.purged = state.purged;
-        if state.last == state.purged {
+        if state.purged != LogId::START {
+            let first = state.purged.index.saturating_add(1);
+            if state.last == state.purged {
+                index.truncate(first);
+            }
+            index.drop_before(first);
+        } else if state.last == LogId::START {
             index.truncate(0);
-        } else if state.purged != LogId::START {
-            index.drop_before(state.purged.index.saturating_add(1));
         }
         if let Some(segment) = index.segments.get_mut(&writer.segment) {
             let named = sealed.entries.iter().chain(sealed.cells.iter().map(SealedCell::in_flight));
@@ -169,61 +221,22 @@ impl Inner {
             stats.sealed(entries.dek(), count, u64::try_from(bytes).unwrap_or(u64::MAX));
         }
         drop(stats);
-        writer.keep(sealed.frames);
+        self.spare.put(sealed.frames);
         writer.in_flight.extend(sealed.entries);
         writer.in_flight.extend(sealed.cells.into_iter().map(SealedCell::into_in_flight));
+        if let Some(old) = writer.state.snapshot.filter(|_| sealed.header.is_some()) {
+            writer.replaced.push(old);
+        }
         (writer.state, writer.extra) = (sealed.state, sealed.extra);
+        let meta = sealed.meta.is_some();
         if let Some(meta) = sealed.meta {
             writer.meta = meta;
         }
+        let header = sealed.header.is_some();
         if let Some((header, _)) = sealed.header {
             writer.snapshot = Some(header);
         }
-    }
-
-    /// Makes everything up to `sequence` durable, and what else is written already.
-    pub(super) fn sync(&self, sequence: u64) -> Result<()> {
-        let mut synced = self.synced();
-        self.intact()?;
-        if synced.sequence >= sequence {
-            return Ok(());
-        }
-        let synced_now = self.sync_all(&mut synced);
-        drop(synced);
-        let dropped = synced_now.and_then(|dead| self.drop_segments(&dead));
-        self.or_poison(dropped)
-    }
-
-    /// Gives the segments that no longer hold anything in the state that is durable now.
-    fn sync_all(&self, synced: &mut Synced) -> Result<Vec<u32>> {
-        let (file, path, sequence, in_flight, dead) = {
-            let mut writer = self.writer();
-            let in_flight = core::mem::take(&mut writer.in_flight);
-            let file = Arc::clone(writer.out.file());
-            let path = writer.out.path().to_owned();
-            // Here: a change that comes during the fsync, which does not cover it, may free more.
-            (file, path, writer.state.sequence, in_flight, self.dead_segments(writer.segment))
-        };
-        // The writer may go on meanwhile.
-        file.sync_data().map_err(|e| Error::io("sync", &path, e))?;
-        in_flight.into_iter().for_each(InFlight::durable);
-        synced.sequence = sequence;
-        synced.witness.write(&self.cells, &self.name, sequence)?;
-        self.stats.add().fsyncs += 1;
-        let mut writer = self.writer();
-        writer.durable = writer.durable.max(sequence);
-        Ok(dead)
-    }
-}
-
-impl Writer {
-    /// Keeps memory for a later change.
-    fn keep(&mut self, frames: Frames) {
-        let mut buffer = SecretBytes::from_vec(frames.into_bytes());
-        buffer.cut_sealed(0);
-        if self.changes.len() < KEPT && buffer.capacity() <= KEPT_SIZE {
-            self.changes.push(buffer);
-        }
+        self.view.show(writer, meta, header);
     }
 }
 

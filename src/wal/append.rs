@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::block::wide;
 use super::frames::Frames;
 use crate::error::{Error, Result};
-use crate::fs::File;
+use crate::fs::{File, is_full};
 
 /// How far ahead of its end a segment is preallocated, in bytes: an append within it changes no
 /// file length and needs no blocks.
@@ -13,26 +13,52 @@ const AHEAD: u64 = 1 << 20;
 /// in one go would cost more than a file that grows.
 const LARGE: u64 = 256 << 10;
 
+/// How much room behind its end a segment keeps for what frees room, in bytes: some changes that
+/// purge, truncate or vote fit on a full disk.
+pub(crate) const RESERVE: u64 = 16 << 10;
+
 /// Writes frames at the end of one segment.
 #[derive(Debug)]
 pub(crate) struct Appender {
     file: Arc<dyn File>,
-    path: PathBuf,
+    path: Arc<Path>,
     end: u64,
+    /// Up to where the file has its room on the disk, zeros behind `end`.
     allocated: u64,
     chain: u32,
 }
 
-impl Appender {
-    /// A file that is empty, or whose frames end at `end` with the chain at `chain`; zeros at most
-    /// stand behind.
-    pub(crate) const fn new(file: Arc<dyn File>, path: PathBuf, end: u64, chain: u32) -> Self {
-        Self { file, path, end, allocated: end, chain }
-    }
+/// Why frames were not appended.
+#[derive(Debug)]
+pub(crate) enum Unwritten {
+    /// They did not fit; the segment is as it was.
+    Full(Error),
+    /// Something else failed: what is stored behind [`Appender::end`] is unknown, and nothing more
+    /// may be appended.
+    Unknown(Error),
+}
 
-    /// A file of `allocated` bytes, all of them zeros.
-    pub(crate) const fn prepared(file: Arc<dyn File>, path: PathBuf, allocated: u64) -> Self {
-        Self { file, path, end: 0, allocated, chain: 0 }
+/// What frames are for, if the disk is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Use {
+    /// They leave the reserve alone.
+    Entries,
+    /// They may use the reserve.
+    Reserve,
+    /// They make a copy, to which nothing is added later: it needs no room ahead.
+    Copy,
+}
+
+impl Appender {
+    /// A file whose frames end at `end` with the chain at `chain`, followed by zeros up to
+    /// `allocated`.
+    pub(crate) fn new(
+        file: Arc<dyn File>,
+        path: PathBuf,
+        (end, allocated): (u64, u64),
+        chain: u32,
+    ) -> Self {
+        Self { file, path: path.into(), end, allocated, chain }
     }
 
     /// Offset behind the last frame.
@@ -48,31 +74,77 @@ impl Appender {
         &self.file
     }
 
-    pub(crate) fn path(&self) -> &Path {
+    pub(crate) const fn path(&self) -> &Arc<Path> {
         &self.path
     }
 
-    /// Writes `frames`, which were begun with this chain. Preallocates up to `size` bytes.
+    /// Writes `frames`, which were begun with this chain. Preallocates up to `size` bytes and the
+    /// reserve.
     ///
     /// # Errors
     ///
-    /// What the system says; what stands behind [`Appender::end`] is unknown then, and nothing
-    /// more may be appended.
-    pub(crate) fn append(&mut self, frames: &Frames, size: u64) -> Result<()> {
-        let end = self.end.saturating_add(wide(frames.bytes().len()));
-        let large = wide(frames.bytes().len()) >= LARGE;
-        if end > self.allocated && end < size && !large {
-            let ahead = end.saturating_add(AHEAD).min(size);
-            self.file.allocate(ahead).map_err(|e| Error::io("allocate", &self.path, e))?;
-            self.allocated = ahead;
+    /// [`Unwritten`] says whether more may be appended.
+    pub(crate) fn append(
+        &mut self,
+        frames: &Frames,
+        size: u64,
+        for_what: Use,
+    ) -> Result<(), Unwritten> {
+        let len = wide(frames.bytes().len());
+        let end = self.end.saturating_add(len);
+        let keep = if for_what == Use::Copy { 0 } else { end.saturating_add(RESERVE) };
+        if keep > self.allocated && len < LARGE {
+            // What was preallocated may be enough for the frames, though not for the reserve too.
+            let made = self.allocate(end.saturating_add(AHEAD).min(size).max(keep));
+            let made = made.or_else(|_| self.allocate(keep));
+            if let (Err(error), Use::Entries) = (made, for_what) {
+                return Err(self.failed(error));
+            }
         }
-        self.file
-            .write_all_at(frames.bytes(), self.end)
-            .map_err(|e| Error::io("write", &self.path, e))?;
-        self.end = end;
+        if let Err(e) = self.file.write_all_at(frames.bytes(), self.end) {
+            return Err(self.undo(Error::io("write", &self.path, e)));
+        }
         self.allocated = self.allocated.max(end);
-        self.chain = frames.chain();
+        if len >= LARGE
+            && keep > self.allocated
+            && let (Err(error), Use::Entries) = (self.allocate(keep), for_what)
+        {
+            return Err(self.undo(error));
+        }
+        (self.end, self.chain) = (end, frames.chain());
         Ok(())
+    }
+
+    /// Preallocates up to `len`. If that fails, the room is given back.
+    fn allocate(&mut self, len: u64) -> Result<()> {
+        let allocated = self.file.allocate(len).map_err(|e| Error::io("allocate", &self.path, e));
+        match allocated {
+            Ok(()) => self.allocated = len,
+            // If this fails too, zeros are left, which the next append finds room in.
+            Err(_) => drop(self.file.set_len(self.allocated)),
+        }
+        allocated
+    }
+
+    /// Takes back what a write that failed may have left.
+    fn undo(&mut self, error: Error) -> Unwritten {
+        let failed = self.failed(error);
+        if let Unwritten::Full(_) = &failed {
+            if let Err(e) = self.file.set_len(self.end) {
+                return Unwritten::Unknown(Error::io("truncate", &self.path, e));
+            }
+            self.allocated = self.end;
+            // The room that was just given back; without it a purge may not fit.
+            let _ = self.allocate(self.end.saturating_add(RESERVE));
+        }
+        failed
+    }
+
+    fn failed(&self, error: Error) -> Unwritten {
+        match &error {
+            Error::Io { source, .. } if is_full(source) => Unwritten::Full(error),
+            _ => Unwritten::Unknown(error),
+        }
     }
 
     /// Cuts off what was preallocated and makes everything durable: nothing is appended any more.
@@ -115,7 +187,7 @@ mod tests {
     fn what_is_appended_is_read_with_the_chain_running_on() {
         let disk = SimFs::new();
         let file = disk.create_new(Path::new("/seg")).unwrap();
-        let mut out = Appender::new(file.into(), "/seg".into(), 0, 7);
+        let mut out = Appender::new(file.into(), "/seg".into(), (0, 0), 7);
         let mut expected = Vec::new();
         for n in 0..40_u8 {
             let mut frames = Frames::new(out.chain());
@@ -129,7 +201,7 @@ mod tests {
             let range = frames.put(kind, &[one, two]).unwrap();
             let (found, at) = take_frame(&frames.bytes()[range.clone()]).unwrap();
             assert_eq!((found, &frames.bytes()[range][at]), (kind, &data[..]));
-            out.append(&frames, 1 << 16).unwrap();
+            out.append(&frames, 1 << 16, Use::Entries).unwrap();
             expected.push((kind, data));
         }
         assert_eq!(read(&disk, 7), (expected.clone(), Tail::Clean));
@@ -144,14 +216,14 @@ mod tests {
         let disk = SimFs::new();
         let path = Path::new("/seg");
         let len = || wide(disk.read_file(path).unwrap().len());
-        let mut out = Appender::new(disk.create_new(path).unwrap().into(), path.into(), 0, 0);
+        let mut out = Appender::new(disk.create_new(path).unwrap().into(), path.into(), (0, 0), 0);
         for n in 0..20_u8 {
             let large = n >= 10;
             let mut frames = Frames::new(out.chain());
             let size = if large { 300 << 10 } else { 40 };
             frames.put(Kind::Own(16), &[&vec![n; size]]).unwrap();
-            out.append(&frames, 16 << 20).unwrap();
-            assert_eq!(len(), out.end().max(AHEAD + 64), "{n}");
+            out.append(&frames, 16 << 20, Use::Entries).unwrap();
+            assert_eq!(len(), (out.end() + if large { RESERVE } else { 0 }).max(AHEAD + 64), "{n}");
         }
         assert_eq!(read(&disk, 0).0.len(), 20);
     }

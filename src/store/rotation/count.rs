@@ -33,7 +33,7 @@ impl Count {
 
     /// Shows the next `budget` bytes of segments; `false` after the last.
     pub(super) fn go_on(&mut self, inner: &Inner, budget: u64, sweep: &mut Sweep) -> Result<bool> {
-        let Some((id, file, path)) = self.at(inner) else { return Ok(false) };
+        let Some((id, file, path)) = self.at(inner)? else { return Ok(false) };
         if id != self.segment {
             (self.segment, self.offset, self.chain) = (id, 0, 0);
         }
@@ -69,11 +69,27 @@ impl Count {
     }
 
     /// The segment to look at, of those that there were when the count began.
-    fn at(&self, inner: &Inner) -> Option<(u32, Arc<dyn File>, PathBuf)> {
-        let index = inner.index();
-        let mut left = index.segments.range(self.segment..=self.last.max(self.segment));
-        let (id, entry) = left.next().filter(|(id, _)| **id <= self.last)?;
-        Some((*id, Arc::clone(&entry.file), entry.path.clone()))
+    fn at(&self, inner: &Inner) -> Result<Option<(u32, Arc<dyn File>, PathBuf)>> {
+        let mut from = self.segment;
+        while from <= self.last {
+            let found = {
+                let index = inner.index();
+                let found = index.segments.range(from..=self.last).next();
+                found.and_then(|(id, entry)| {
+                    Some((index.place(*id)?, entry.path.clone(), entry.going))
+                })
+            };
+            let Some((place, path, going)) = found else { return Ok(None) };
+            from = place.segment;
+            match inner.open_segment(place, &path) {
+                Ok(Some(file)) => return Ok(Some((place.segment, file, path))),
+                // Replaced or removed just now.
+                Ok(None) => {}
+                Err(Error::Missing(_)) if going => from = from.saturating_add(1),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(None)
     }
 
     fn go_to(&mut self, segment: u32) -> bool {

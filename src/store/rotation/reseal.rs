@@ -4,15 +4,15 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::fs::File;
 use crate::key::DekId;
 use crate::seal::{InFlight, Log, LogId};
 use crate::secret::SecretBytes;
+use crate::store::cursor::Span;
 use crate::store::format::{MAGIC, RECORD, record_head};
-use crate::store::index::Slot;
+use crate::store::index::{Place, Slot};
 use crate::store::read::Records;
 use crate::store::{Inner, Store};
-use crate::wal::{Appender, Frames, Kind};
+use crate::wal::{Appender, Frames, Kind, Unwritten, Use};
 
 /// A segment that is being written anew: its entries, under the active DEK, and nothing else.
 ///
@@ -20,8 +20,7 @@ use crate::wal::{Appender, Frames, Kind};
 /// behind, and the segment is begun again.
 pub(super) struct Reseal {
     store: Store,
-    segment: u32,
-    old: Arc<dyn File>,
+    old: Place,
     out: Appender,
     temp: PathBuf,
     placed: bool,
@@ -35,7 +34,7 @@ pub(super) struct Reseal {
     block: SecretBytes,
 }
 
-/// An entry of the segment: where it stood, and where it will.
+/// An entry of the segment: where it was, and where it will be.
 struct Moved {
     id: LogId,
     old: Slot,
@@ -48,15 +47,20 @@ impl Reseal {
         let inner = &store.inner;
         let (old, next) = {
             let index = inner.index();
-            let Some(entry) = index.segments.get(&segment) else { return Ok(None) };
-            (Arc::clone(&entry.file), index.first_in(segment))
+            let entry = index.segments.get(&segment).filter(|entry| !entry.going);
+            let (Some(entry), Some(old)) = (entry, index.place(segment)) else { return Ok(None) };
+            if entry.damaged {
+                // In the copy nothing would tell what is lost.
+                return Err(Error::damaged("a segment that is corrupted is not written again")
+                    .in_file(&entry.path));
+            }
+            (old, index.first_in(segment))
         };
         let temp = inner.temp();
         let file = inner.fs.create_new(&temp).map_err(|e| Error::io("create", &temp, e))?;
-        let out = Appender::new(file.into(), temp.clone(), 0, 0);
+        let out = Appender::new(file.into(), temp.clone(), (0, 0), 0);
         let mut begun = Self {
             store: store.clone(),
-            segment,
             old,
             out,
             temp,
@@ -71,7 +75,7 @@ impl Reseal {
         let mut frames = Frames::new(0);
         frames.put_crc()?;
         frames.put(Kind::Metadata, &[MAGIC])?;
-        begun.out.append(&frames, 0)?;
+        append(&mut begun.out, &frames)?;
         Ok(Some(begun))
     }
 
@@ -85,8 +89,9 @@ impl Reseal {
     pub(super) fn go_on(&mut self, budget: u64) -> Result<u64> {
         let inner = Arc::clone(&self.store.inner);
         self.next = inner.index().skip_lost(self.next);
-        let Some(run) = inner.run(self.next, u64::MAX, budget)? else { return Ok(0) };
-        if !Arc::ptr_eq(&run.file, &self.old) {
+        let span = Span::of_any(self.next, u64::MAX);
+        let Some(run) = inner.run(&span, budget)? else { return Ok(0) };
+        if run.place != self.old {
             return Ok(0);
         }
         inner.load(&run, &mut self.block)?;
@@ -132,7 +137,7 @@ impl Reseal {
             self.moved.push(Moved { id: *id, old: *old, new });
             (prev, self.next) = (id.era, id.index.saturating_add(1));
         }
-        self.out.append(&frames, 0)?;
+        append(&mut self.out, &frames)?;
         // Now, so that no later fsync has more to do than this.
         self.out.file().sync_data().map_err(|e| Error::io("sync", &self.temp, e))?;
         Ok(u64::try_from(records.len()).unwrap_or(u64::MAX))
@@ -145,14 +150,14 @@ impl Reseal {
         // What was left out must be gone in a state that is durable.
         let sequence = inner.writer().state.sequence;
         inner.sync(sequence)?;
-        let renamed = self.rename(&inner);
-        // Until this returned either of the two files may be there, which are both whole.
-        let synced = renamed.and_then(|renamed| if renamed { inner.sync_dir() } else { Ok(()) });
-        inner.or_poison(synced)?;
-        if let Some(entry) = inner.index_mut().segments.get_mut(&self.segment)
-            && Arc::ptr_eq(&entry.file, self.out.file())
-        {
-            entry.settled = true;
+        if let Some(placed) = self.rename(&inner)? {
+            // Until this returned either of the two files may be there, which are both whole.
+            inner.sync_dir()?;
+            if let Some(entry) = inner.index_mut().segments.get_mut(&placed.segment)
+                && entry.version == placed.version
+            {
+                entry.settled = true;
+            }
         }
         self.in_flight.drain(..).for_each(InFlight::durable);
         let mut stats = inner.stats.add();
@@ -161,33 +166,43 @@ impl Reseal {
         Ok(())
     }
 
-    fn rename(&mut self, inner: &Inner) -> Result<bool> {
+    /// Where the copy is then; `None` if there is no place for it any more.
+    fn rename(&mut self, inner: &Inner) -> Result<Option<Place>> {
         // A purge must not remove the file in between.
         let _writer = inner.writer();
         inner.intact()?;
-        let path = {
-            let index = inner.index();
-            match index.segments.get(&self.segment) {
-                Some(entry) if Arc::ptr_eq(&entry.file, &self.old) => entry.path.clone(),
-                _ => return Ok(false),
-            }
-        };
-        inner.fs.rename(&self.temp, &path).map_err(|e| Error::io("rename", &self.temp, e))?;
-        self.placed = true;
+        // Held over the rename: who opens the file by its name must know which of the two it is.
         let mut index = inner.index_mut();
-        if let Some(entry) = index.segments.get_mut(&self.segment) {
-            // Not known to be there after a power cut.
-            entry.settled = false;
-            entry.file = Arc::clone(self.out.file());
-            entry.deks = core::mem::take(&mut self.deks);
+        let segment = self.old.segment;
+        let placed = index.place(segment) == Some(self.old);
+        let Some(entry) = index.segments.get_mut(&segment).filter(|entry| placed && !entry.going)
+        else {
+            return Ok(None);
+        };
+        if let Err(e) = inner.fs.rename(&self.temp, &entry.path) {
+            return inner.or_poison(Err(Error::io("rename", &self.temp, e)));
         }
+        self.placed = true;
+        // Not known to be there after a power cut.
+        entry.settled = false;
+        entry.version = entry.version.wrapping_add(1);
+        entry.deks = core::mem::take(&mut self.deks);
+        let place = Place { segment, version: entry.version };
+        inner.files.forget(segment);
+        inner.files.put(place, Arc::clone(self.out.file()));
         for moved in &self.moved {
             if index.get(moved.id.index) == Some(moved.old) {
                 index.replace(moved.id.index, moved.new);
             }
         }
-        Ok(true)
+        Ok(Some(place))
     }
+}
+
+/// Adds frames to a copy, which is as long as it needs to be.
+fn append(out: &mut Appender, frames: &Frames) -> Result<()> {
+    let written = out.append(frames, 0, Use::Copy);
+    written.map_err(|(Unwritten::Full(error) | Unwritten::Unknown(error))| error)
 }
 
 impl Drop for Reseal {

@@ -312,19 +312,19 @@ fn damage_is_told_with_its_place_and_can_be_left_out() {
     let Error::Damaged { place: found, .. } = &error else { panic!("{error}") };
     assert_eq!((found.file.as_ref(), found.offset), (Some(&path), Some(slot.offset())));
 
-    let store = Store::open(place(&disk), &keyring, options().skip_damage()).unwrap();
+    let store = Store::open(place(&disk), &keyring, options().accept(Accept::Damage)).unwrap();
     assert_eq!(store.damages().len(), 1);
     let error = all(&store).unwrap_err();
     assert!(matches!(&error, Error::Damaged { place, .. } if place.index == Some(17)), "{error}");
     drop(store);
     for threads in [1, 3] {
         let threads = core::num::NonZeroUsize::new(threads).unwrap();
-        let options = options().skip_damage().verify(|_| {}).threads(threads);
+        let options = options().accept(Accept::Damage).verify(|_| {}).threads(threads);
         let store = Store::open(place(&disk), &keyring, options).unwrap();
         let lost: Vec<_> = store.damages().iter().map(|damage| damage.place.index).collect();
         assert_eq!(lost, [None, Some(17)]);
     }
-    let store = Store::open(place(&disk), &keyring, options().skip_damage()).unwrap();
+    let store = Store::open(place(&disk), &keyring, options().accept(Accept::Damage)).unwrap();
     for n in (1..=40).filter(|n| *n != 17) {
         assert_eq!(store.entry(n).unwrap().unwrap().1.expose(), payload(n, 1));
     }

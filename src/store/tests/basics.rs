@@ -97,12 +97,12 @@ fn a_purge_drops_whole_segments() {
     }
     let before = segments(&disk);
     let mut change = Change::new();
-    change.purge(id(50, 1));
+    change.purge(id(50, 1)).committed(id(50, 1));
     store.apply(change).unwrap();
     assert!(segments(&disk).len() + 3 < before.len());
     assert_eq!(all(&store).unwrap(), ids(51..=60, 1));
     let mut change = Change::new();
-    change.purge(id(100, 4));
+    change.restart_after(id(100, 4));
     store.apply(change).unwrap();
     assert_eq!(segments(&disk).len(), 1);
     assert_eq!(store.state().last, id(100, 4));
@@ -155,7 +155,7 @@ fn the_log_goes_on_after_an_entry_that_it_did_not_hold() {
             }
             let mut change = Change::new();
             change.purge(id(purged, 2));
-            store.apply(change).unwrap();
+            store.install(take_snapshot(&store, id(purged, 2), b"state"), change).unwrap();
             store.apply(entries(purged + 1..=purged + 1, 2)).unwrap();
             store.apply(entries(purged + 2..=purged + 3, 3)).unwrap();
             drop((store, keyring));
@@ -173,7 +173,7 @@ fn what_does_not_fit_the_log_changes_nothing() {
     let (disk, _keyring, store) = fresh();
     store.apply(entries(1..=5, 1)).unwrap();
     let mut change = Change::new();
-    change.purge(id(2, 1));
+    change.purge(id(2, 1)).committed(id(2, 1));
     store.apply(change).unwrap();
     let before = (store.state(), disk.operations());
     let mut truncated = Change::new();
@@ -256,8 +256,8 @@ fn the_next_segment_is_there_before_it_is_needed() {
     let keyring = new_keyring(&disk);
     let options = Options::new(NAME).segment_size(SEGMENT);
     let store = Store::create(place(&disk), &keyring, options).unwrap();
-    let next = Path::new("/raft/next.tmp");
-    let zeros = vec![0; usize::try_from(SEGMENT).unwrap()];
+    let next = Path::new("/raft/store.next.tmp");
+    let zeros = vec![0; usize::try_from(SEGMENT + crate::wal::RESERVE).unwrap()];
     for _ in 0..3 {
         // Until more than half is full, and then until the thread has done its part.
         let begin = store.state().last.index + 1;
@@ -267,7 +267,7 @@ fn the_next_segment_is_there_before_it_is_needed() {
             store.apply(entries(index..=index, 1)).unwrap();
             index += 1;
         }
-        while !store.inner.next.is_ready() {
+        while !store.inner.next.as_ref().unwrap().is_ready() {
             thread::yield_now();
         }
         assert_eq!(disk.read_file(next).unwrap(), zeros);

@@ -34,10 +34,9 @@ struct Case {
     call: fn(&Keyring, &Store) -> Result<()>,
 }
 
-fn change(edit: impl FnOnce(&mut Change) -> &mut Change) -> Change {
-    let mut change = Change::new();
-    edit(&mut change);
-    change
+fn roll(store: &Store) -> Result<()> {
+    let mut synced = store.inner.synced();
+    store.inner.roll(&mut synced, &mut store.inner.writer())
 }
 
 fn whole_rotation(store: &Store) -> Result<()> {
@@ -57,12 +56,12 @@ const CASES: &[Case] = &[
             store.apply(change)
         },
     },
-    Case { name: "cut", call: |_, store| store.inner.cut(&mut store.inner.writer()) },
+    Case { name: "the segment is rolled", call: |_, store| roll(store) },
     Case {
-        name: "cut into a segment that was prepared",
+        name: "rolled into a segment that was prepared",
         call: |_, store| {
-            store.inner.next.prepare()?;
-            store.inner.cut(&mut store.inner.writer())?;
+            store.inner.next.as_ref().unwrap().prepare()?;
+            roll(store)?;
             store.apply(entries(21..=23, 2))
         },
     },
@@ -74,8 +73,8 @@ const CASES: &[Case] = &[
             store.apply(change)
         },
     },
-    Case { name: "truncate", call: |_, store| store.apply(change(|c| c.truncate(5))) },
-    Case { name: "purge", call: |_, store| store.apply(change(|c| c.purge(id(18, 1)))) },
+    Case { name: "truncate", call: |_, store| store.apply(change(|c| c.truncate(12))) },
+    Case { name: "purge", call: |_, store| store.apply(change(|c| c.purge(id(8, 1)))) },
     Case {
         name: "vote and metadata",
         call: |_, store| store.apply(change(|c| c.vote(b"new").put_meta("members", b"new"))),
@@ -100,7 +99,7 @@ fn start() -> SimFs {
         store.apply(entries(n * 4 + 1..=n * 4 + 4, 1)).unwrap();
     }
     store.apply(change(|c| c.vote(b"old").put_meta("members", b"old"))).unwrap();
-    store.install(take_snapshot(&store, id(2, 1), b"old state"), Change::new()).unwrap();
+    store.install(take_snapshot(&store, id(8, 1), b"old state"), Change::new()).unwrap();
     store.apply(change(|c| c.purge(id(2, 1)))).unwrap();
     drop((store, keyring));
     // What was not synced is not durable for the next, either.
@@ -265,7 +264,7 @@ fn a_segment_goes_only_when_the_purge_that_freed_it_is_durable() {
     let pending = store.write(entries(33..=33, 1)).unwrap();
     // Written while the append's fsync is under way, which does not cover it.
     let purging = store.clone();
-    let purge = change(|c| c.purge(id(30, 1)));
+    let purge = change(|c| c.committed(id(30, 1)).purge(id(30, 1)));
     disk.after_sync(move || drop(purging.write(purge).unwrap()));
     pending.wait().unwrap();
     assert_eq!(all(&store).unwrap(), ids(31..=33, 1), "no purge came in between");

@@ -17,7 +17,7 @@ fn everything_is_resealed_while_the_log_is_in_use() {
     let mut change = Change::new();
     change.put_meta("members", b"m1").vote(b"v");
     store.apply(change).unwrap();
-    store.install(take_snapshot(&store, id(5, 1), b"state"), Change::new()).unwrap();
+    store.install(take_snapshot(&store, id(12, 1), b"state"), Change::new()).unwrap();
     let old = keyring.status().deks[0].id;
     keyring.rotate_dek(Reason::Requested).unwrap();
     assert!(named(&disk, old) > 60);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::{CERTIFICATES, CIPHER, FERNET, FILES, LOG, MEMBER, Migrated, TLS_KEY};
 use crate::crypto::random;
 use crate::error::{Error, Place, Result};
-use crate::fs::{Fs, Overlay, RealFs};
+use crate::fs::{Fs, RealFs};
 use crate::key::UnlockKey;
 use crate::keyring::{self, Keyring, Location, LockPolicy, Opened};
 use crate::seal::LogId;
@@ -23,7 +23,7 @@ use crate::swarm::state::State;
 use crate::wal::etcd::Writer;
 
 /// Makes a manager's folder of what [`export`](super::export()) made, in `to`, which must not exist or be an empty
-/// folder. dockerd starts from it. `from` is only opened, as every store is.
+/// folder. dockerd starts from it. `from` is opened read-only.
 ///
 /// Snapshot and entries are sealed under a new DEK, and the key file is locked with the same unlock
 /// key, or with none.
@@ -81,9 +81,7 @@ pub fn plan_import_in(
     key: Option<&UnlockKey>,
 ) -> Result<Migrated> {
     check_free(&**fs, to)?;
-    // To open a keyring and a store is to write.
-    let unwritten: Arc<dyn Fs> = Arc::new(Overlay::over(Arc::clone(fs)));
-    Native::open(unwritten, from, key)?.plan()
+    Native::open(Arc::clone(fs), from, key)?.plan()
 }
 
 /// What `export` made, opened.
@@ -101,11 +99,12 @@ impl<'a> Native<'a> {
     fn open(fs: Arc<dyn Fs>, from: &'a Path, key: Option<&UnlockKey>) -> Result<Self> {
         let at = |dir: &Path| Location::on(Arc::clone(&fs), dir);
         let facts = keyring::Inspection::read_in(&*fs, &at(from).file())?;
-        let keyring = match Keyring::open(at(from), &facts.identity, LockPolicy::Any)? {
+        let keyring = match Keyring::open_read_only(at(from), &facts.identity, LockPolicy::Any)? {
             Opened::Unlocked(keyring) => keyring,
             Opened::Locked(locked) => locked.unlock(key.ok_or(Error::KeyRequired)?)?,
         };
-        let store = Store::open(at(&from.join(LOG)), &keyring, Options::new(LOG))?;
+        let options = Options::new(LOG).read_only();
+        let store = Store::open(at(&from.join(LOG)), &keyring, options)?;
         let lost = || Error::damaged("the node's raft member is missing").in_file(from);
         let member = RaftMember::parse(store.meta(MEMBER).ok_or_else(lost)?.expose())?;
         let hard_state = HardState::parse(&store.state().vote)?;

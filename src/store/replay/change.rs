@@ -1,0 +1,136 @@
+//! A segment's frames, gathered into changes.
+
+use std::path::Path;
+
+use super::Damage;
+use crate::error::{Error, Place, Result};
+use crate::fs::File;
+use crate::key::DekId;
+use crate::seal::{Cells, Era, Log, LogId, Streams};
+use crate::store::format::{self, MAGIC, META, RECORD, SNAPSHOT, STATE, SnapshotHeader};
+use crate::store::index::Slot;
+use crate::wal::{Check, Kind, Record, SegmentReader, Step, Tail};
+
+/// One change as it is stored.
+#[derive(Default)]
+pub(super) struct Change {
+    pub(super) records: Vec<(LogId, Era, Slot)>,
+    pub(super) deks: Vec<DekId>,
+    pub(super) meta: Option<(u64, Vec<u8>)>,
+    pub(super) snapshot: Option<SnapshotHeader>,
+    pub(super) sequence: u64,
+    /// Up to which sequence changes were durable when this one was written.
+    pub(super) durable: u64,
+    /// Empty if no state ends the change.
+    pub(super) state: Vec<u8>,
+    pub(super) end: u64,
+    pub(super) chain: u32,
+    /// The first corruption since the change before.
+    pub(super) damage: Option<Damage>,
+    /// Before which of the records something is lost; their count for what is behind the last.
+    pub(super) gaps: Vec<usize>,
+}
+
+/// A segment's changes, and what follows them.
+pub(super) struct Segment {
+    /// The last one has no state if none is behind it.
+    pub(super) changes: Vec<Change>,
+    /// Behind the last frame there are zeros alone.
+    pub(super) clean: bool,
+}
+
+/// Reads a segment; `last`: no other follows it.
+pub(super) fn read(file: &dyn File, path: &Path, last: bool, segment: u32) -> Result<Segment> {
+    let mut reader = SegmentReader::new(file, path, last, Some(0))?;
+    let (mut changes, mut clean) = (Vec::new(), false);
+    let mut change = Change::default();
+    let note = |change: &mut Change, offset, what| {
+        let place = Place { file: Some(path.to_owned()), offset: Some(offset), index: None };
+        change.damage.get_or_insert(Damage { what, place });
+    };
+    let lose = |change: &mut Change, offset, what| {
+        note(change, offset, what);
+        change.gaps.push(change.records.len());
+    };
+    while let Some(step) = reader.next()? {
+        match step {
+            Step::Record(record) => {
+                if matches!(record.check, Check::DataAltered | Check::Unfollowed) {
+                    lose(&mut change, record.offset, "an altered frame");
+                    continue;
+                }
+                if record.check != Check::Good || record.odd_word {
+                    note(&mut change, record.offset, "an altered frame");
+                }
+                let taken = change.take(record, &reader, segment);
+                match taken.map_err(|e| e.in_file(path).at_offset(record.offset)) {
+                    Ok(true) => changes.push(core::mem::take(&mut change)),
+                    Ok(false) => {}
+                    Err(Error::Damaged { what, .. }) => lose(&mut change, record.offset, what),
+                    Err(other) => return Err(other),
+                }
+            }
+            Step::ChainBroken { offset } => lose(&mut change, offset, "a broken chain of CRCs"),
+            Step::Damage { offset, what, .. } => lose(&mut change, offset, what),
+            Step::End { offset, tail } => match tail {
+                Tail::Clean => clean = true,
+                Tail::Torn(what) | Tail::Damaged(what) => lose(&mut change, offset, what),
+                Tail::Garbage { at, .. } => lose(&mut change, at, "bytes behind the last frame"),
+            },
+        }
+    }
+    changes.push(change);
+    Ok(Segment { changes, clean })
+}
+
+impl Change {
+    /// Adds a frame; reports whether it ends the change.
+    fn take(&mut self, record: Record, reader: &SegmentReader<'_>, segment: u32) -> Result<bool> {
+        let data = reader.data();
+        let short = || Error::damaged("too short for its kind");
+        match record.kind {
+            Kind::Crc => {}
+            Kind::Metadata if data == MAGIC => {}
+            Kind::Metadata => return Err(Error::unsupported("segment", "of another version")),
+            RECORD => {
+                let (id, prev, sealed) = format::parse_record(data)?;
+                self.name_dek(Log::dek_of(sealed)?);
+                let out_of_range = || Error::damaged("a frame out of range");
+                let slot = Slot {
+                    era: id.era.get(),
+                    segment,
+                    place: u32::try_from(record.offset / 8).map_err(|_| out_of_range())?,
+                    len: u32::try_from(reader.position().saturating_sub(record.offset))
+                        .map_err(|_| out_of_range())?,
+                };
+                self.records.push((id, prev, slot));
+            }
+            META => {
+                let (sequence, sealed) = format::number(data).ok_or_else(short)?;
+                self.name_dek(Cells::dek_of(sealed)?);
+                self.meta = Some((sequence, sealed.to_vec()));
+            }
+            SNAPSHOT => {
+                self.name_dek(Streams::dek_of(data)?);
+                self.snapshot = Some(format::parse_snapshot(data)?);
+            }
+            STATE => {
+                let (sequence, rest) = format::number(data).ok_or_else(short)?;
+                let (durable, sealed) = format::number(rest).ok_or_else(short)?;
+                self.name_dek(Cells::dek_of(sealed)?);
+                (self.sequence, self.durable, self.state) = (sequence, durable, sealed.to_vec());
+                self.end = reader.position();
+                self.chain = reader.chain().unwrap_or_default();
+                return Ok(true);
+            }
+            other => return Err(Error::unsupported("frame", format_args!("{other:?}"))),
+        }
+        Ok(false)
+    }
+
+    fn name_dek(&mut self, dek: DekId) {
+        if !self.deks.contains(&dek) {
+            self.deks.push(dek);
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! One sync at a time: what a failed one leaves is noted under the lock that orders the next one.
+//!
+//! On Linux the bytes that a sync could not write count as written afterwards, and of two syncs at
+//! once only one may be told of the failure. So everything that syncs a segment holds
+//! [`Inner::synced`], everything that syncs the directory [`Inner::names`], and whoever gets a lock
+//! looks for an earlier failure before anything else.
+
+use std::sync::Arc;
+
+use super::Inner;
+use super::witness::Witness;
+use crate::error::{Error, Result};
+use crate::fs;
+use crate::seal::{InFlight, StreamId};
+
+/// What has been made durable.
+pub(super) struct Synced {
+    pub(super) sequence: u64,
+    /// `None` in a store that is open read-only.
+    pub(super) witness: Option<Witness>,
+}
+
+/// What holds nothing any more in a state that is durable.
+#[derive(Default)]
+pub(super) struct Freed {
+    segments: Vec<u32>,
+    snapshots: Vec<StreamId>,
+}
+
+impl Inner {
+    /// Makes everything up to `sequence` durable, and what else is written already.
+    pub(super) fn sync(&self, sequence: u64) -> Result<()> {
+        let freed = self.sync_up_to(sequence)?;
+        // The change is durable. What could not be removed is removed at the next opening.
+        if let Err(error) = self.remove(freed) {
+            self.stats.failed(&error);
+        }
+        Ok(())
+    }
+
+    /// As [`Inner::sync`], but leaves files that hold nothing any more.
+    pub(super) fn sync_keeping(&self, sequence: u64) -> Result<()> {
+        self.sync_up_to(sequence).map(drop)
+    }
+
+    fn sync_up_to(&self, sequence: u64) -> Result<Freed> {
+        let mut synced = self.synced();
+        self.intact()?;
+        if synced.sequence >= sequence {
+            return Ok(Freed::default());
+        }
+        let done = self.sync_all(&mut synced);
+        // Before the lock is released: nothing is acknowledged by a sync that comes after a failed one.
+        self.or_poison(done)
+    }
+
+    fn sync_all(&self, synced: &mut Synced) -> Result<Freed> {
+        let (file, path, sequence, in_flight, freed) = {
+            let mut writer = self.writer();
+            let in_flight = core::mem::take(&mut writer.in_flight);
+            let file = Arc::clone(writer.out.file());
+            let path = Arc::clone(writer.out.path());
+            // Here: a change that comes during the fsync, which does not cover it, may free more.
+            let segments = self.index().dead(writer.segment);
+            let freed = Freed { segments, snapshots: core::mem::take(&mut writer.replaced) };
+            (file, path, writer.state.sequence, in_flight, freed)
+        };
+        // The writer may go on meanwhile, up to the end of the segment.
+        file.sync_data().map_err(|e| Error::io("sync", &path, e))?;
+        self.still_named(&*file, &path)?;
+        in_flight.into_iter().for_each(InFlight::durable);
+        synced.sequence = sequence;
+        if let Some(witness) = &mut synced.witness {
+            witness.write(&self.cells, &self.name, sequence)?;
+        }
+        self.stats.add().fsyncs += 1;
+        self.durable_up_to(sequence);
+        Ok(freed)
+    }
+
+    fn durable_up_to(&self, sequence: u64) {
+        let mut writer = self.writer();
+        writer.durable = writer.durable.max(sequence);
+        self.view.seen().durable = writer.durable;
+    }
+
+    /// Fails if the file no longer has its name: what is synced in a directory that was removed or
+    /// moved away is not found again.
+    pub(super) fn still_named(&self, file: &dyn fs::File, path: &std::path::Path) -> Result<()> {
+        let opened = file.id().map_err(|e| Error::io("stat", path, e))?;
+        let named = self.fs.id_of(path).map_err(|e| Error::io("stat", path, e))?;
+        match (opened, named) {
+            (Some(opened), Some(named)) if opened != named => {
+                Err(Error::damaged("the file was moved away or replaced while it was open")
+                    .in_file(path))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Makes the names in the directory durable.
+    pub(super) fn sync_dir(&self) -> Result<()> {
+        let _names = self.names.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        self.intact()?;
+        let synced = self.fs.sync_dir(&self.dir).map_err(|e| Error::io("sync", &self.dir, e));
+        self.or_poison(synced)
+    }
+
+    /// Removes the files of what holds nothing any more.
+    fn remove(&self, freed: Freed) -> Result<()> {
+        let removed = freed
+            .snapshots
+            .into_iter()
+            .try_for_each(|id| fs::remove_if_there(&*self.fs, &self.snapshot_path(id)));
+        self.remove_segments(&freed.segments).and(removed)
+    }
+
+    /// Removes segments that hold no entry in a state that is durable.
+    pub(super) fn remove_segments(&self, dead: &[u32]) -> Result<()> {
+        let mut going = Vec::new();
+        {
+            // A rotation may be about to put another file in the place of one.
+            let _writer = self.writer();
+            let mut index = self.index_mut();
+            for id in dead {
+                if let Some(entry) = index.segments.get_mut(id).filter(|entry| !entry.going) {
+                    entry.going = true;
+                    going.push((*id, entry.path.clone()));
+                }
+            }
+        }
+        if going.is_empty() {
+            return Ok(());
+        }
+        let mut removed = Ok(());
+        for (id, path) in going {
+            let gone = fs::remove_if_there(&*self.fs, &path);
+            let mut index = self.index_mut();
+            match gone {
+                Ok(()) => {
+                    index.segments.remove(&id);
+                    self.files.forget(id);
+                }
+                Err(error) => {
+                    index.segments.entry(id).and_modify(|entry| entry.going = false);
+                    removed = Err(error);
+                }
+            }
+        }
+        self.sync_dir().and(removed)
+    }
+}
