@@ -325,22 +325,37 @@ pub(crate) fn read(fs: &dyn Fs, path: &Path, limit: usize) -> Result<Vec<u8>> {
 /// [`Error::Missing`] or [`Error::Io`]. Which of the two files is there is then unknown, whatever
 /// a reader sees now; a later call that succeeds settles it.
 pub(crate) fn replace(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> Result<()> {
+    try_replace(fs, path, bytes)
+        .map_err(|(Unreplaced::Full(error) | Unreplaced::Unknown(error))| error)
+}
+
+/// Why a file was not replaced.
+#[derive(Debug)]
+pub(crate) enum Unreplaced {
+    /// There was no room for the new one; the old one is as it was.
+    Full(Error),
+    /// Which of the two files is there is unknown.
+    Unknown(Error),
+}
+
+/// As [`replace`], but says whether the old file is surely as it was.
+pub(crate) fn try_replace(fs: &dyn Fs, path: &Path, bytes: &[u8]) -> Result<(), Unreplaced> {
     let temp = temp_name(path);
-    remove_stale(fs, path)?;
-    let file = fs.create_new(&temp).map_err(|e| Error::io("create", &temp, e))?;
-    let renamed = file
-        .write_all_at(bytes, 0)
-        .map_err(|e| Error::io("write", &temp, e))
-        .and_then(|()| file.sync().map_err(|e| Error::io("sync", &temp, e)))
-        .and_then(|()| fs.rename(&temp, path).map_err(|e| Error::io("rename", &temp, e)));
-    drop(file);
-    if let Err(error) = renamed {
+    remove_stale(fs, path).map_err(Unreplaced::Unknown)?;
+    let written = fs.create_new(&temp).map_err(|e| ("create", e)).and_then(|file| {
+        file.write_all_at(bytes, 0).map_err(|e| ("write", e))?;
+        file.sync().map_err(|e| ("sync", e))
+    });
+    let full = matches!(&written, Err((_, e)) if is_full(e));
+    let renamed = written.and_then(|()| fs.rename(&temp, path).map_err(|e| ("rename", e)));
+    if let Err((op, e)) = renamed {
         // Gives a full disk its room back. If this fails too, the next call removes it.
         let _ = fs.remove(&temp);
-        return Err(error);
+        let error = Error::io(op, &temp, e);
+        return Err(if full { Unreplaced::Full(error) } else { Unreplaced::Unknown(error) });
     }
     let dir = folder(path);
-    fs.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))
+    fs.sync_dir(dir).map_err(|e| Unreplaced::Unknown(Error::io("sync", dir, e)))
 }
 
 /// Copies a file to a name that must not exist, durably but for the name. Blocks of zeros are not

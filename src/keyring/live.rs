@@ -81,6 +81,11 @@ impl LiveDek {
             .is_ok()
     }
 
+    /// How often it may still seal before the key file must be written.
+    pub(super) fn left(&self) -> u64 {
+        self.reserved.load(Ordering::Acquire).saturating_sub(self.used())
+    }
+
     pub(super) fn allow(&self, reserved: u64) {
         self.reserved.store(reserved, Ordering::Release);
     }

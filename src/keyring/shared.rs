@@ -12,12 +12,15 @@ use super::slot::Slot;
 use super::text::{Header, KeyFile, MAX_FILE, SlotLine, Slots};
 use crate::crypto::{random, xchacha};
 use crate::error::{Error, Misuse, Result};
-use crate::fs::{self, Lock};
+use crate::fs::{self, Lock, Unreplaced};
 use crate::key::{Dek, DekId, Effect, Event, Identity, Mode, Offer, Recipient, Reconciled};
 use crate::secret::SecretBytes;
 
 /// How many uses of a DEK one write of the key file reserves.
 const RESERVE: u64 = 1 << 20;
+/// How many uses more a process takes on a full disk, which the file then does not know of: as many as
+/// it needs to make room.
+const OVERDRAFT: u64 = 1 << 12;
 
 pub(crate) struct Shared {
     identity: Identity,
@@ -126,7 +129,7 @@ impl Shared {
         let Some(stored) = set.deks.iter_mut().find(|stored| stored.live.id() == id) else {
             return Ok(()); // dropped meanwhile
         };
-        if stored.reserved.saturating_sub(stored.live.used()) >= uses {
+        if stored.live.left() >= uses {
             return Ok(()); // another reserved meanwhile
         }
         stored.reserved = stored
@@ -134,7 +137,27 @@ impl Shared {
             .used()
             .checked_add(uses.max(RESERVE))
             .ok_or(Misuse::OutOfBounds("uses of a DEK"))?;
-        self.write(&mut writer, set)
+        match self.write(&mut writer, set) {
+            Err(Error::Io { source, .. })
+                if fs::is_full(&source) && self.overdraw(&writer, id, uses) =>
+            {
+                Ok(())
+            }
+            written => written,
+        }
+    }
+
+    /// Lets a DEK be used a little although the file could not be written; `false`: it has been.
+    fn overdraw(&self, writer: &Writer, id: DekId, uses: u64) -> bool {
+        let Some(stored) = writer.set.stored(id).filter(|_| !self.is_poisoned()) else {
+            return false;
+        };
+        let limit = stored.reserved.saturating_add(OVERDRAFT);
+        let fits = stored.live.used().checked_add(uses).is_some_and(|sum| sum <= limit);
+        if fits {
+            stored.live.allow(limit);
+        }
+        fits
     }
 
     /// Lets `event` happen: the next state and its effects in one write of the key file.
@@ -189,9 +212,14 @@ impl Shared {
         let epoch = self.epoch().checked_add(1).ok_or(Misuse::OutOfBounds("epoch"))?;
         let next = live(&set, epoch)?;
         let file = encode(&self.identity, epoch, &set)?;
-        if let Err(error) = fs::replace(&*self.location.fs, &self.location.file(), file.expose()) {
-            self.poison.set();
-            return Err(error);
+        match fs::try_replace(&*self.location.fs, &self.location.file(), file.expose()) {
+            Ok(()) => {}
+            // Nothing was changed: what the file allows may go on.
+            Err(Unreplaced::Full(error)) => return Err(error),
+            Err(Unreplaced::Unknown(error)) => {
+                self.poison.set();
+                return Err(error);
+            }
         }
         for stored in &set.deks {
             stored.live.allow(stored.reserved);

@@ -31,7 +31,7 @@ fn all() -> Vec<(ErrorKind, Error)> {
     let (_, stranger) = locked();
     errors.push((ErrorKind::Key, entry.open(&stranger).unwrap_err()));
 
-    disk.fail_at(1, io::ErrorKind::StorageFull);
+    disk.fail_at(1, io::ErrorKind::Other);
     errors.push((ErrorKind::Io, keyring.attach("x", PEM).unwrap_err()));
     errors.push((ErrorKind::Poisoned, keyring.attach("x", PEM).unwrap_err()));
     drop(keyring);
