@@ -1,7 +1,6 @@
 //! Segments: begun and ended.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::Inner;
 use super::format::{MAGIC, SNAPSHOT, SnapshotHeader};
@@ -51,11 +50,9 @@ impl Inner {
         let path = self.dir.join(SegmentName { sequence: named, first_index }.to_string());
         let begun = self.begin_segment(writer, path)?;
 
-        let closed = writer.out.close().and_then(|()| {
-            let (file, path) = (Arc::clone(writer.out.file()), Arc::clone(writer.out.path()));
-            self.still_named(&*file, &path)
-        });
-        self.or_poison(closed)?;
+        let closed = writer.out.close();
+        let kept = closed.and_then(|()| self.still_named(writer.out.id(), writer.out.path()));
+        self.or_poison(kept)?;
         // What is in it is durable.
         writer.in_flight.clear();
         writer.durable = writer.state.sequence;

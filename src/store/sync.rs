@@ -5,12 +5,13 @@
 //! [`Inner::synced`], everything that syncs the directory [`Inner::names`], and whoever gets a lock
 //! looks for an earlier failure before anything else.
 
-use std::sync::Arc;
+use std::path::Path;
+use std::sync::{Arc, PoisonError};
 
 use super::Inner;
 use super::witness::Witness;
 use crate::error::{Error, Result};
-use crate::fs;
+use crate::fs::{self, FileId};
 use crate::seal::{InFlight, StreamId};
 
 /// What has been made durable.
@@ -55,19 +56,19 @@ impl Inner {
     }
 
     fn sync_all(&self, synced: &mut Synced) -> Result<Freed> {
-        let (file, path, sequence, in_flight, freed) = {
+        let (file, id, path, sequence, in_flight, freed) = {
             let mut writer = self.writer();
             let in_flight = core::mem::take(&mut writer.in_flight);
             let file = Arc::clone(writer.out.file());
-            let path = Arc::clone(writer.out.path());
+            let (id, path) = (writer.out.id(), Arc::clone(writer.out.path()));
             // Here: a change that comes during the fsync, which does not cover it, may free more.
             let segments = self.index().dead(writer.segment);
             let freed = Freed { segments, snapshots: core::mem::take(&mut writer.replaced) };
-            (file, path, writer.state.sequence, in_flight, freed)
+            (file, id, path, writer.state.sequence, in_flight, freed)
         };
         // The writer may go on meanwhile, up to the end of the segment.
         file.sync_data().map_err(|e| Error::io("sync", &path, e))?;
-        self.still_named(&*file, &path)?;
+        self.still_named(id, &path)?;
         in_flight.into_iter().for_each(InFlight::durable);
         synced.sequence = sequence;
         if let Some(witness) = &mut synced.witness {
@@ -86,8 +87,7 @@ impl Inner {
 
     /// Fails if the file no longer has its name: what is synced in a directory that was removed or
     /// moved away is not found again.
-    pub(super) fn still_named(&self, file: &dyn fs::File, path: &std::path::Path) -> Result<()> {
-        let opened = file.id().map_err(|e| Error::io("stat", path, e))?;
+    pub(super) fn still_named(&self, opened: Option<FileId>, path: &Path) -> Result<()> {
         let named = self.fs.id_of(path).map_err(|e| Error::io("stat", path, e))?;
         match (opened, named) {
             (Some(opened), Some(named)) if opened != named => {
@@ -100,7 +100,7 @@ impl Inner {
 
     /// Makes the names in the directory durable.
     pub(super) fn sync_dir(&self) -> Result<()> {
-        let _names = self.names.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _names = self.names.lock().unwrap_or_else(PoisonError::into_inner);
         self.intact()?;
         let synced = self.fs.sync_dir(&self.dir).map_err(|e| Error::io("sync", &self.dir, e));
         self.or_poison(synced)

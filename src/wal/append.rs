@@ -4,7 +4,7 @@ use std::sync::Arc;
 use super::block::wide;
 use super::frames::Frames;
 use crate::error::{Error, Result};
-use crate::fs::{File, is_full};
+use crate::fs::{File, FileId, is_full};
 
 /// How far ahead of its end a segment is preallocated, in bytes: an append within it changes no
 /// file length and needs no blocks.
@@ -26,6 +26,8 @@ pub(crate) struct Appender {
     /// Up to where the file has its room on the disk, zeros behind `end`.
     allocated: u64,
     chain: u32,
+    /// Asked for once.
+    id: Option<FileId>,
 }
 
 /// Why frames were not appended.
@@ -58,7 +60,13 @@ impl Appender {
         (end, allocated): (u64, u64),
         chain: u32,
     ) -> Self {
-        Self { file, path: path.into(), end, allocated, chain }
+        let id = file.id().ok().flatten();
+        Self { file, path: path.into(), end, allocated, chain, id }
+    }
+
+    /// The file's id, where files have one.
+    pub(crate) const fn id(&self) -> Option<FileId> {
+        self.id
     }
 
     /// Offset behind the last frame.

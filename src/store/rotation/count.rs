@@ -11,6 +11,9 @@ use crate::store::format::{META, RECORD, RECORD_HEAD, SNAPSHOT, STATE};
 use crate::store::witness::Witness;
 use crate::wal::{Record, SegmentReader, Step, Tail};
 
+/// A segment that is counted: its number, its file and name.
+type Counted = (u32, Arc<dyn File>, PathBuf);
+
 /// How far a count has come.
 pub(super) struct Count {
     /// The segment that is looked at, or is next.
@@ -69,7 +72,7 @@ impl Count {
     }
 
     /// The segment to look at, of those that there were when the count began.
-    fn at(&self, inner: &Inner) -> Result<Option<(u32, Arc<dyn File>, PathBuf)>> {
+    fn at(&self, inner: &Inner) -> Result<Option<Counted>> {
         let mut from = self.segment;
         while from <= self.last {
             let found = {

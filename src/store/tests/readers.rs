@@ -150,12 +150,10 @@ fn a_truncation_below_what_was_given_is_told_also_after_later_ones() {
     store.apply(entries(1..=30, 1)).unwrap();
     let mut cursor = store.cursor(1..).unwrap().limit_entries(10);
     cursor.read(|_, _| Ok::<_, Error>(ControlFlow::Continue(()))).unwrap();
-    let mut term = 2;
-    for from in [5, 20, 25] {
+    for (term, from) in [(2, 5), (3, 20), (4, 25)] {
         let mut change = entries(from..=30, term);
         change.truncate(from);
         store.apply(change).unwrap();
-        term += 1;
     }
     // Purged beyond the truncation, and still known.
     purge(&store, 7, 2);
