@@ -164,7 +164,9 @@ impl Cursor {
         while entries > 0 && self.span.next < self.span.end {
             let limit = BLOCK.min(bytes);
             let run = inner.run(&self.span, limit).map_err(|e| inner.read_failed(e))?;
-            let Some(run) = run else { break };
+            let Some(run) = run else {
+                return Err(inner.read_failed(Error::Truncated { from: self.span.next }).into());
+            };
             inner.load(&run, &mut self.block).map_err(|e| inner.read_failed(e))?;
             let (opened, failed) = inner.open_run(&run, &mut self.block);
             for (id, plain) in opened {
