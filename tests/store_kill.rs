@@ -2,7 +2,12 @@
 //!
 //! The test runs itself as a child that appends, and rotates its DEK, and says each entry that was
 //! acknowledged; then it kills the child and looks.
-#![expect(clippy::unwrap_used, reason = "a test")]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+#[path = "support/oracle.rs"]
+mod oracle;
+#[path = "support/workload.rs"]
+mod workload;
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;
@@ -13,6 +18,8 @@ use nodeseal::seal::{Era, LogId};
 use nodeseal::secret::SecretKey;
 use nodeseal::store::{Change, Options};
 use nodeseal::{Error, Identity, Keyring, LockPolicy, Opened, Protector, Reason, Store, UnlockKey};
+use oracle::Node;
+use workload::{Draw, Workload};
 
 const DIR: &str = "NODESEAL_STORE_KILL_DIR";
 
@@ -99,4 +106,42 @@ fn what_was_acknowledged_outlives_the_process() {
             .unwrap();
         assert_eq!(next, last + 1);
     }
+}
+
+/// Eight threads that also truncate, purge, vote, save metadata and install snapshots, beside
+/// rotations. `NODESEAL_KILLS=1000` for more than a few kills.
+#[test]
+fn a_killed_process_leaves_the_state_after_an_operation_not_before_the_last_acknowledged() {
+    if Workload::run_here() {
+        return;
+    }
+    let kills = std::env::var("NODESEAL_KILLS").map_or(15, |kills| kills.parse().unwrap());
+    let mut draw = Draw(kills);
+    let (mut acknowledged, mut unsaid) = (0, 0);
+    // A new store now and then: the oracle grows.
+    for first in (0..kills).step_by(25) {
+        let dir = tempfile::tempdir().unwrap();
+        let node = Node { dir: dir.path().into(), oracle: dir.path().join("oracle") };
+        node.create().unwrap();
+        let mut reached = 0;
+        for seed in first..kills.min(first + 25) {
+            let workload =
+                Workload { node: node.clone(), position: None, seed, changes: 0, appends: false };
+            let test = "a_killed_process_leaves_the_state_after_an_operation_not_before_the_last_\
+                        acknowledged";
+            let mut child = workload.start(test);
+            std::thread::sleep(Duration::from_micros(20_000 + draw.below(200_000)));
+            child.kill().unwrap();
+            let said = child.wait_with_output().unwrap();
+            assert!(said.stderr.is_empty(), "{}", String::from_utf8_lossy(&said.stderr));
+            let oracle = node.oracle();
+            let last = oracle.acknowledged(0).max(reached);
+            reached = node.check(&oracle, last).unwrap_or_else(|bad| panic!("{seed}: {bad}"));
+            acknowledged += oracle.acks.len();
+            unsaid += reached - last;
+            node.forget_after(&oracle, reached);
+        }
+    }
+    assert!(acknowledged > 0, "nothing was done");
+    eprintln!("{kills} kills, {acknowledged} operations acknowledged, {unsaid} took effect unsaid");
 }
