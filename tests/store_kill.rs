@@ -4,6 +4,8 @@
 //! acknowledged; then it kills the child and looks.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "support/model.rs"]
+mod model;
 #[path = "support/oracle.rs"]
 mod oracle;
 #[path = "support/workload.rs"]

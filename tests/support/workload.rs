@@ -15,7 +15,8 @@ use std::time::Duration;
 use nodeseal::store::Step;
 use nodeseal::{Error, Keyring, Reason, Store};
 
-use crate::oracle::{self, ERA, Model, NAMES, Node, Op};
+use crate::model::{self, ERA, Model, NAMES, Op};
+use crate::oracle::Node;
 
 const DIR: &str = "NODESEAL_WORK_DIR";
 const ORACLE: &str = "NODESEAL_WORK_ORACLE";
@@ -24,7 +25,12 @@ const SEED: &str = "NODESEAL_WORK_SEED";
 const CHANGES: &str = "NODESEAL_WORK_CHANGES";
 const APPENDS: &str = "NODESEAL_WORK_APPENDS";
 
+/// How many threads make changes, unless the environment says otherwise.
 const THREADS: u64 = 8;
+
+fn var(name: &str) -> Option<String> {
+    std::env::var(name).ok()
+}
 
 /// Numbers that look random and are the same for the same seed.
 #[derive(Debug)]
@@ -78,7 +84,6 @@ impl Workload {
 
     /// Does the work, if this is the process for it; else `false`.
     pub(crate) fn run_here() -> bool {
-        let var = |name| std::env::var(name).ok();
         let Some(dir) = var(DIR) else { return false };
         let node = Node { dir: dir.into(), oracle: var(ORACLE).unwrap().into() };
         let position = var(POSITION).map(PathBuf::from);
@@ -107,7 +112,8 @@ impl Workload {
             appends: self.appends,
         };
         thread::scope(|scope| {
-            let threads: Vec<_> = (0..THREADS).map(|_| scope.spawn(|| work.changes())).collect();
+            let threads = var("NODESEAL_WORK_THREADS").map_or(THREADS, |n| n.parse().unwrap());
+            let threads: Vec<_> = (0..threads).map(|_| scope.spawn(|| work.changes())).collect();
             if !self.appends {
                 scope.spawn(|| work.rotations(&keyring));
             }
@@ -205,7 +211,7 @@ impl Work {
             let Order { model, draw, .. } = &mut *order;
             let number = 1 + draw.below(10_000);
             let op = Op { snapshot: Some((model.committed.0, number)), ..Op::default() };
-            (op.clone(), model.covered(&op), oracle::content(number))
+            (op.clone(), model.covered(&op), model::content(number))
         };
         let mut writer = self.store.write_snapshot()?;
         writer.write_all(&content)?;
