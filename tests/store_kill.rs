@@ -14,6 +14,7 @@ mod workload;
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use nodeseal::seal::{Era, LogId};
@@ -22,6 +23,10 @@ use nodeseal::store::{Change, Options};
 use nodeseal::{Error, Identity, Keyring, LockPolicy, Opened, Protector, Reason, Store, UnlockKey};
 use oracle::Node;
 use workload::{Draw, Workload};
+
+/// One test after the other: until it execs, a process that one of them has just forked holds the
+/// locks that another has open.
+static TURN: Mutex<()> = Mutex::new(());
 
 const DIR: &str = "NODESEAL_STORE_KILL_DIR";
 
@@ -72,6 +77,7 @@ fn what_was_acknowledged_outlives_the_process() {
     if let Some(dir) = std::env::var_os(DIR) {
         child(Path::new(&dir));
     }
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));
     let mut acknowledged = 0;
@@ -117,6 +123,7 @@ fn a_killed_process_leaves_the_state_after_an_operation_not_before_the_last_ackn
     if Workload::run_here() {
         return;
     }
+    let _turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
     let kills = std::env::var("NODESEAL_KILLS").map_or(15, |kills| kills.parse().unwrap());
     let mut draw = Draw(kills);
     let (mut acknowledged, mut unsaid) = (0, 0);

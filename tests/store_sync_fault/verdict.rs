@@ -60,7 +60,8 @@ impl Verdict {
                 }
                 ["<", index] => writing = Some(index.parse().unwrap()),
                 ["p", "s", file] => {
-                    let index = writing.expect("nothing but entries is written to a segment");
+                    // Opening may write too.
+                    let Some(index) = writing else { continue };
                     // Room may have been made first: the last write is the entry's.
                     entries.pop_if(|entry| entry.index == index);
                     entries.push(Entry { index, file, written: at, durable: false });
