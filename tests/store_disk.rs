@@ -130,7 +130,7 @@ fn check_image(
 #[test]
 #[ignore = "by hand: takes minutes, as root, with FUSE and loop devices"]
 fn a_power_cut_takes_nothing_that_was_acknowledged() {
-    if Workload::run_here() {
+    if Workload::run_here() || device::in_namespace(WORK) {
         return;
     }
     let images = number("NODESEAL_DISK_IMAGES", 40);
@@ -149,6 +149,9 @@ fn a_power_cut_takes_nothing_that_was_acknowledged() {
 #[test]
 #[ignore = "by hand: takes minutes, as root, with FUSE and loop devices"]
 fn flushes_that_are_ignored_are_found_out() {
+    if device::in_namespace("flushes_that_are_ignored_are_found_out") {
+        return;
+    }
     for system in systems() {
         let wrong = crashes(system, 100, number("NODESEAL_DISK_IMAGES", 40), 5);
         let lost = wrong.iter().filter(|bad| !bad.contains("not mounted")).count();
@@ -187,6 +190,9 @@ fn with_failed_writes(check: fn(Device, &Node, &Path, u64) -> Result<(), String>
 #[test]
 #[ignore = "by hand: takes minutes, as root, with FUSE and loop devices"]
 fn one_write_that_fails_takes_nothing_that_was_acknowledged() {
+    if device::in_namespace("one_write_that_fails_takes_nothing_that_was_acknowledged") {
+        return;
+    }
     with_failed_writes(|mut device, node, _, _| {
         device.unmount();
         device.mount()?;
@@ -200,6 +206,9 @@ fn one_write_that_fails_takes_nothing_that_was_acknowledged() {
 #[test]
 #[ignore = "by hand: takes minutes, as root, with FUSE and loop devices"]
 fn what_is_opened_after_a_failed_write_outlives_a_power_cut() {
+    if device::in_namespace("what_is_opened_after_a_failed_write_outlives_a_power_cut") {
+        return;
+    }
     with_failed_writes(|device, node, dir, seed| {
         let oracle = node.oracle();
         let acknowledged = oracle.acknowledged(u64::MAX);

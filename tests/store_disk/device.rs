@@ -34,26 +34,26 @@ const EXT4: &[&str] = &[
 ];
 
 pub(crate) const FILE_SYSTEMS: [FileSystem; 4] = [
-    FileSystem { name: "ext4", kind: "ext4", make: EXT4, options: "", size: 64 << 20 },
+    FileSystem { name: "ext4", kind: "ext4", make: EXT4, options: "loop", size: 64 << 20 },
     FileSystem {
         name: "ext4-writeback",
         kind: "ext4",
         make: EXT4,
-        options: "data=writeback",
+        options: "loop,data=writeback",
         size: 64 << 20,
     },
     FileSystem {
         name: "xfs",
         kind: "xfs",
         make: &["-q", "-f", "-K"],
-        options: "nouuid",
+        options: "loop,nouuid",
         size: 320 << 20,
     },
     FileSystem {
         name: "btrfs",
         kind: "btrfs",
         make: &["-q", "-f", "-K"],
-        options: "",
+        options: "loop",
         size: 256 << 20,
     },
 ];
@@ -67,6 +67,24 @@ fn run(program: &str, arguments: &[&str], stdin: Stdio) -> Result<String, String
         return Ok(String::from_utf8_lossy(&out.stdout).trim().to_owned());
     }
     Err(format!("{program}: {}: {}", out.status, String::from_utf8_lossy(&out.stderr).trim()))
+}
+
+/// Runs `test` again in a mount namespace of its own: what it mounts goes with its last process,
+/// whatever ends that. `false` if this is that run.
+pub(crate) fn in_namespace(test: &str) -> bool {
+    const INSIDE: &str = "NODESEAL_DISK_INSIDE";
+    if std::env::var_os(INSIDE).is_some() || !usable() {
+        return false;
+    }
+    let status = Command::new("unshare")
+        .args(["--mount", "--propagation", "private"])
+        .arg(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--include-ignored", "--nocapture"])
+        .env(INSIDE, "1")
+        .status()
+        .unwrap();
+    assert!(status.success(), "{status}");
+    true
 }
 
 /// Whether this machine can do it; what is missing is said.
@@ -86,15 +104,11 @@ impl FileSystem {
         there.inspect_err(|e| eprintln!("SKIPPED: {}: {e}", self.name)).is_ok()
     }
 
-    /// Mounts a block device, or an image of one.
-    pub(crate) fn mount(&self, device: &Path, at: &Path) -> Result<Mounted, String> {
-        let image = if device.starts_with("/dev") { "" } else { "loop" };
-        let options = [self.options, image, "rw"].map(str::to_owned).join(",");
-        let options = options.split(',').filter(|option| !option.is_empty());
-        let options: Vec<&str> = options.collect();
+    /// Mounts a file by way of a loop device, which goes when it is unmounted.
+    pub(crate) fn mount(&self, file: &Path, at: &Path) -> Result<Mounted, String> {
         fs::create_dir_all(at).map_err(|e| e.to_string())?;
-        let (device, dir) = (device.to_str().unwrap(), at.to_str().unwrap());
-        run("mount", &["-t", self.kind, "-o", &options.join(","), device, dir], Stdio::null())?;
+        let (file, dir) = (file.to_str().unwrap(), at.to_str().unwrap());
+        run("mount", &["-t", self.kind, "-o", self.options, file, dir], Stdio::null())?;
         Ok(Mounted(at.to_owned()))
     }
 }
@@ -119,25 +133,14 @@ impl Drop for Mounted {
     }
 }
 
-/// A loop device.
-#[derive(Debug)]
-struct Loop(PathBuf);
-
-impl Drop for Loop {
-    fn drop(&mut self) {
-        if let Err(e) = run("losetup", &["-d", self.0.to_str().unwrap()], Stdio::null()) {
-            eprintln!("{e}");
-        }
-    }
-}
-
 /// A recorded disk with a file system on it. What was set up last is taken away first.
 #[derive(Debug)]
 pub(crate) struct Device {
     pub(crate) disk: Arc<Mutex<Disk>>,
     pub(crate) system: FileSystem,
     mounted: Option<Mounted>,
-    attached: Option<Loop>,
+    /// The file that is the disk.
+    file: PathBuf,
     served: Option<Mounted>,
     server: Option<JoinHandle<()>>,
     /// Where the file system's files are.
@@ -165,24 +168,20 @@ impl Device {
             disk,
             system,
             mounted: None,
-            attached: None,
+            file: serves.join("disk"),
             served,
             server,
             root: dir.join("mounted"),
             position: serves.join("position"),
         };
-        let file = serves.join("disk");
-        let name = run("losetup", &["--find", "--show", file.to_str().unwrap()], Stdio::null())?;
-        device.attached = Some(Loop(name.clone().into()));
-        let arguments = [system.make, &[&name]].concat();
+        let arguments = [system.make, &[device.file.to_str().unwrap()]].concat();
         run(&format!("mkfs.{}", system.kind), &arguments, Stdio::null())?;
         device.mount()?;
         Ok(device)
     }
 
     pub(crate) fn mount(&mut self) -> Result<(), String> {
-        let attached = self.attached.as_ref().map(|attached| attached.0.clone());
-        self.mounted = Some(self.system.mount(&attached.unwrap_or_default(), &self.root)?);
+        self.mounted = Some(self.system.mount(&self.file, &self.root)?);
         Ok(())
     }
 
@@ -199,7 +198,6 @@ impl Device {
 impl Drop for Device {
     fn drop(&mut self) {
         self.mounted = None;
-        self.attached = None;
         self.served = None;
         if let Some(server) = self.server.take()
             && server.join().is_err()
