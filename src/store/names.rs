@@ -9,6 +9,18 @@ use crate::wal::{self, Segment, SegmentName};
 /// What every temporary name begins with.
 const PREFIX: &str = "store.";
 
+/// The name of the copy of the last segment that an opening makes.
+pub(super) const SETTLING_COPY: &str = "store.settle.tmp";
+
+/// The number behind every temporary name that is taken in the directory.
+pub(super) fn first_free(fs: &dyn Fs, dir: &Path) -> Result<u64> {
+    let number = |path: &PathBuf| {
+        let name = path.file_name()?.to_str()?.strip_prefix(PREFIX)?.strip_suffix(".tmp")?;
+        name.parse::<u64>().ok()?.checked_add(1)
+    };
+    Ok(wal::list(fs, dir)?.1.iter().filter_map(number).max().unwrap_or(0))
+}
+
 /// The `n`th temporary name.
 pub(super) fn temp(n: u64) -> String {
     format!("{PREFIX}{n}.tmp")
@@ -19,7 +31,7 @@ pub(super) fn is_temp(path: &Path) -> bool {
     let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
     let middle = name.strip_prefix(PREFIX).and_then(|rest| rest.strip_suffix(".tmp"));
     middle.is_some_and(|middle| {
-        matches!(middle, "next" | "witness")
+        matches!(middle, "next" | "settle" | "witness")
             || (!middle.is_empty() && middle.bytes().all(|byte| byte.is_ascii_digit()))
     })
 }
@@ -75,6 +87,7 @@ mod tests {
         for (name, own) in [
             ("store.17.tmp", true),
             ("store.next.tmp", true),
+            (SETTLING_COPY, true),
             ("store.witness.tmp", true),
             ("17.tmp", false),
             ("mine.tmp", false),

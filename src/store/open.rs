@@ -1,7 +1,7 @@
 //! Making a store, and opening one.
 
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
 use super::accept::{Accept, Accepted};
@@ -90,7 +90,7 @@ impl Store {
     /// The log must end where its state cell says and must be without a gap, and neither it nor the
     /// key file may be older than what is known. What was written and never became durable is cut
     /// off; what is there is made durable before anything relies on it, so the last segment is
-    /// written again, in place. That needs no room on the disk.
+    /// written again: to a copy, or in place where there is no room for one.
     ///
     /// # Errors
     ///
@@ -126,6 +126,8 @@ impl Store {
         let inner = Inner::new((fs, dir), lock, keyring, &options, (out, Some(witness)), looked)?;
         if tidy {
             inner.remove_leftovers()?;
+        } else {
+            inner.temps.store(names::first_free(&*inner.fs, &inner.dir)?, Ordering::Relaxed);
         }
         Self::opened(inner, verify, &options)
     }

@@ -1,9 +1,12 @@
 //! Makes the last segment that an opening found durable.
 //!
 //! Its bytes, and its name, may not be: a process that was killed may have left them so, and after a
-//! failed fsync another one proves nothing. So every byte is written again, and the name is given
-//! again; none of that needs room on the disk. The segments before it were durable before it was begun;
-//! those that a rotation replaced are not relied on until they are replaced again.
+//! failed fsync another one proves nothing. So it is copied, and the copy takes its name. Where there
+//! is no room for a copy, every byte is written again in place, and the name is given again. That is
+//! the second choice: where a write to a new block had failed, ext4 goes on taking the block for
+//! unwritten, so that what is written there again reads as zeros after the next mount. The segments
+//! before it were durable before it was begun; those that a rotation replaced are not relied on until
+//! they are replaced again.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,6 +32,16 @@ pub(super) fn settle(fs: &dyn Fs, dir: &Path, found: &mut Found, keep: bool) -> 
     if !found.clean && keep {
         keep_broken(fs, dir, &path)?;
     }
+    match copy(fs, dir, &path, &*file, found) {
+        Err(Error::Io { source, .. }) if fs::is_full(&source) => {}
+        copied => {
+            let (file, path) = copied?;
+            if let Some(segment) = found.index.segments.get_mut(&found.last) {
+                (segment.path, segment.settled) = (path.clone(), true);
+            }
+            return Ok(Appender::new(file, path, (found.end, found.end), found.chain));
+        }
+    }
     match write_again(&*file, &path, found, len) {
         // Such a disk takes nothing new, but what there is can still be read.
         Err(Error::Io { source, .. }) if fs::is_full(&source) => {}
@@ -44,7 +57,46 @@ pub(super) fn settle(fs: &dyn Fs, dir: &Path, found: &mut Found, keep: bool) -> 
     Ok(Appender::new(file, path, (found.end, allocated), found.chain))
 }
 
-/// Writes what counts as it is, and zeros over what does not.
+/// Copies what counts to a new file, which gets the segment's name.
+fn copy(
+    fs: &dyn Fs,
+    dir: &Path,
+    path: &Path,
+    file: &dyn File,
+    found: &Found,
+) -> Result<(Arc<dyn File>, PathBuf)> {
+    let temp = dir.join(names::SETTLING_COPY);
+    fs::remove_if_there(fs, &temp)?;
+    let copy: Arc<dyn File> =
+        fs.create_new(&temp).map_err(|e| Error::io("create", &temp, e))?.into();
+    let filled = fill(file, path, &*copy, &temp, found.end);
+    if let Err(error) = filled {
+        // Gives a full disk its room back.
+        let _ = fs.remove(&temp);
+        return Err(error);
+    }
+    let name = names::settled(path).unwrap_or_else(|| path.to_owned());
+    fs.rename(&temp, &name).map_err(|e| Error::io("rename", &temp, e))?;
+    if name != path {
+        fs::remove_if_there(fs, path)?;
+    }
+    fs.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))?;
+    Ok((copy, name))
+}
+
+fn fill(file: &dyn File, path: &Path, copy: &dyn File, temp: &Path, end: u64) -> Result<()> {
+    let mut block = SecretBytes::new();
+    let mut at = 0;
+    while at < end {
+        block.resize(usize::try_from((end - at).min(BLOCK)).unwrap_or(0));
+        read_exact(file, path, at, block.expose_mut())?;
+        copy.write_all_at(block.expose(), at).map_err(|e| Error::io("write", temp, e))?;
+        at += u64::try_from(block.len()).unwrap_or(u64::MAX);
+    }
+    copy.sync().map_err(|e| Error::io("sync", temp, e))
+}
+
+/// Writes what counts again as it is, and zeros over what does not.
 fn write_again(file: &dyn File, path: &Path, found: &Found, len: u64) -> Result<()> {
     let mut block = SecretBytes::new();
     let mut at = 0;

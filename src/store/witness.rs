@@ -67,9 +67,9 @@ impl Witness {
         sequence: u64,
     ) -> Result<Self> {
         let path = Self::path(dir);
-        let whole = u64::try_from(2 * PLACE).unwrap_or(u64::MAX);
+        let whole = u64::try_from(PLACE + CELL).unwrap_or(u64::MAX);
         let file = match fs.open_write(&path) {
-            Ok(file) if file.len().map_err(|e| Error::io("stat", &path, e))? == whole => file,
+            Ok(file) if file.len().map_err(|e| Error::io("stat", &path, e))? >= whole => file,
             _ => return Self::create(fs, dir, cells, log, sequence),
         };
         let [one, two] = Self::found(fs, dir, cells, log)?;

@@ -176,6 +176,44 @@ fn nothing_acknowledged_is_lost_whatever_fails() {
     CASES.iter().for_each(|case| crash(case, &base));
 }
 
+/// Without room for a copy the last segment is written again in place, which may be cut short too.
+#[test]
+fn opening_without_room_can_be_cut_short_anywhere() {
+    let base = start();
+    let expected = {
+        let (_keyring, store) = reopen(&base.after_kill()).unwrap();
+        view(&store)
+    };
+    let full = |at: u64| {
+        let disk = base.after_kill();
+        disk.fail_at(at, io::ErrorKind::StorageFull);
+        disk
+    };
+    let mut in_place = 0;
+    for at in 0..200 {
+        let disk = full(at);
+        let begun = disk.operations();
+        if reopen(&disk).is_err() || disk.operations() - begun < at {
+            continue;
+        }
+        let operations = disk.operations();
+        let renamed = |disk: &SimFs| {
+            disk.paths().iter().any(|path| path.extension().is_some_and(|ext| ext == "settle"))
+        };
+        for cut in at + 1..operations {
+            let disk = full(at);
+            disk.cut_at(cut);
+            assert!(reopen(&disk).is_err());
+            in_place += usize::from(renamed(&disk));
+            for (loss, up) in power_cuts(&disk) {
+                comes_up(&up, &[&expected], &format!("full at {at}, cut at {cut}, {loss}"));
+            }
+            comes_up(&disk.after_kill(), &[&expected], &format!("full at {at}, killed at {cut}"));
+        }
+    }
+    assert!(in_place > 0, "never in place");
+}
+
 #[test]
 fn a_creation_that_was_cut_short_can_be_begun_again() {
     let base = SimFs::new();

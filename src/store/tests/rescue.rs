@@ -207,6 +207,25 @@ fn segments_that_are_lost_whole_stay_where_they_are() {
     }
 }
 
+/// What a crash left stays as well, and is in nobody's way.
+#[test]
+fn a_rescue_leaves_temporary_files_and_makes_its_own() {
+    let (disk, keyring, store) = fresh();
+    store.apply(entries(1..=5, 1)).unwrap();
+    drop((store, keyring));
+    for n in [0, 1, 7] {
+        disk.write_file(Path::new(&format!("/raft/store.{n}.tmp")), b"left over").unwrap();
+    }
+    let before = names(&disk);
+    let (_keyring, store) = accepting(&disk, &[Accept::Witness]).unwrap();
+    for n in 0..3 {
+        store.apply(entries(n * 9 + 6..=n * 9 + 14, 1)).unwrap();
+        store.install(take_snapshot(&store, id(n + 1, 1), b"state"), Change::new()).unwrap();
+    }
+    assert!(none_gone(&before, &disk));
+    assert_eq!(store.accepted(), [], "nothing had to be accepted");
+}
+
 /// A damaged log can be left behind: by a snapshot that covers what is lost.
 #[test]
 fn a_peers_snapshot_ends_a_rescue() {

@@ -10,8 +10,9 @@ fn broken() -> io::Error {
     io::Error::other("the disk is broken")
 }
 
+/// A file is known by the name under which it was opened: that of the copy that an opening makes.
 fn is_segment(path: &Path) -> bool {
-    path.extension().is_some_and(|ext| ext == "wal")
+    path.extension().is_some_and(|ext| ext == "wal") || path.ends_with(names::SETTLING_COPY)
 }
 
 /// Waits for its change behind one that waits at the door with its sync.
@@ -41,7 +42,6 @@ fn nothing_is_acknowledged_by_a_sync_after_a_failed_one() {
     let options = || options().segment_size(1 << 20);
     let store = Store::create(gate.place(), &keyring, options()).unwrap();
     store.apply(entries(1..=1, 1)).unwrap();
-    // The name under which the first segment is synced is a temporary one.
     drop(store);
     let store = Store::open(gate.place(), &keyring, options()).unwrap();
     failing.store(true, Ordering::SeqCst);
