@@ -1,7 +1,10 @@
 use std::time::{Duration, Instant};
 
 use crate::engines::{Engine, Fjall, Plain, Redb, sealed, unsealed};
-use crate::{Outcome, Plan, percentiles};
+use crate::{Figures, Outcome, Plan, percentiles};
+
+/// In the order of the table.
+const ENGINES: [&str; 5] = ["sealed", "unsealed", "plain file", "redb", "fjall"];
 
 /// Entries of one batch; they differ, and do not compress.
 pub fn batch(count: usize, size: usize) -> Vec<Vec<u8>> {
@@ -27,7 +30,8 @@ impl Order {
     }
 }
 
-pub fn run(plan: &Plan) -> Outcome {
+pub fn run(plan: &Plan) -> Outcome<Figures> {
+    let mut figures = Figures::new();
     println!("Appending a batch, durably, median / p99 in µs:\n");
     println!(
         "| batch | sealed | unsealed | plain file | redb | fjall | sealed's rate / unsealed's | unsealed / plain |"
@@ -37,6 +41,10 @@ pub fn run(plan: &Plan) -> Outcome {
         for count in [1, 32, 256] {
             let appends = if count * size > 500_000 { plan.appends / 4 } else { plan.appends };
             let times = measure(plan, &batch(count, size), appends)?;
+            for (engine, (median, high)) in ENGINES.iter().zip(&times) {
+                figures.push((format!("{count} × {size} B, {engine}, median"), *median));
+                figures.push((format!("{count} × {size} B, {engine}, p99"), *high));
+            }
             let cells = times.iter().map(|(median, high)| format!("{median:.0} / {high:.0}"));
             let cells = cells.collect::<Vec<_>>().join(" | ");
             let [sealed, unsealed, plain] = [0, 1, 2].map(|n| times[n].0);
@@ -48,7 +56,7 @@ pub fn run(plan: &Plan) -> Outcome {
         }
     }
     println!();
-    Ok(())
+    Ok(figures)
 }
 
 /// The engines in turn, append by append.
@@ -80,6 +88,6 @@ fn measure(plan: &Plan, entries: &[Vec<u8>], appends: usize) -> Outcome<Vec<(f64
             }
         }
     }
-    debug_assert_eq!(engines[0].name(), "sealed");
+    debug_assert!(engines.iter().map(|engine| engine.name()).eq(ENGINES));
     Ok(times.iter_mut().map(|times| percentiles(times)).collect())
 }

@@ -1,8 +1,9 @@
 //! The store beside itself without sealing, a plain preallocated file, redb and fjall, in one process
 //! and in turn: appends, starts, and appends while a DEK is rotated.
 //!
-//! `cargo run --release [-- [--brief] [--only appends|rotation|start] [DIR]]`: in DIR, or where temporary
-//! files are. Prints the tables of `BENCHMARKS.md`.
+//! `cargo run --release [-- [--brief] [--only appends|rotation|start] [--json FILE] [DIR]]`: in DIR, or
+//! where temporary files are. Prints the tables of `BENCHMARKS.md`; FILE gets every figure in full,
+//! as a JSON object of names and numbers (`benches/compare` reads it).
 
 mod appends;
 mod engines;
@@ -24,17 +25,22 @@ pub struct Plan {
     pub dir: PathBuf,
 }
 
-type Part = (&'static str, fn(&Plan) -> Outcome);
+/// Named figures: microseconds, but for the part `start`, whose are seconds.
+pub type Figures = Vec<(String, f64)>;
+
+type Part = (&'static str, fn(&Plan) -> Outcome<Figures>);
 const PARTS: [Part; 3] =
     [("appends", appends::run), ("rotation", rotation::run), ("start", start::run)];
 
 fn main() -> Outcome {
-    let (mut brief, mut only, mut dir) = (false, None, std::env::temp_dir());
+    let (mut brief, mut only, mut json) = (false, None, None);
+    let mut dir = std::env::temp_dir();
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match argument.as_str() {
             "--brief" => brief = true,
             "--only" => only = arguments.next(),
+            "--json" => json = Some(arguments.next().ok_or("--json needs a file")?),
             _ => dir = argument.into(),
         }
     }
@@ -44,7 +50,15 @@ fn main() -> Outcome {
     if !PARTS.iter().any(|part| wanted(&part)) {
         return Err("there are the parts appends, rotation and start".into());
     }
-    PARTS.iter().filter(wanted).try_for_each(|(_, run)| run(&plan))
+    let mut figures = Vec::new();
+    for (part, run) in PARTS.iter().filter(wanted) {
+        let named = run(&plan)?.into_iter();
+        figures.extend(named.map(|(name, value)| format!("  \"{part}, {name}\": {value}")));
+    }
+    if let Some(json) = json {
+        std::fs::write(json, format!("{{\n{}\n}}\n", figures.join(",\n")))?;
+    }
+    Ok(())
 }
 
 /// The median and the 99th percentile.

@@ -7,7 +7,7 @@ use nodeseal::Reason;
 
 use crate::appends::batch;
 use crate::engines::{Engine, sealed::Log};
-use crate::{Outcome, Plan, percentiles};
+use crate::{Figures, Outcome, Plan, percentiles};
 
 /// Bytes a second: the default, four times as many, and as fast as it goes.
 const RATES: [(&str, u64); 3] =
@@ -15,7 +15,8 @@ const RATES: [(&str, u64); 3] =
 const FILL: u64 = 1000;
 const WINDOW: Duration = Duration::from_millis(50);
 
-pub fn run(plan: &Plan) -> Outcome {
+pub fn run(plan: &Plan) -> Outcome<Figures> {
+    let mut figures = Figures::new();
     println!(
         "A single entry of 256 B while a DEK is rotated, in a store of {} entries, median / p99 in µs:\n",
         plan.entries / 10
@@ -60,13 +61,19 @@ pub fn run(plan: &Plan) -> Outcome {
         assert_eq!(log.keyring.status().deks.len(), 1);
         let (median, high) = percentiles(&mut without);
         let (median_during, high_during) = percentiles(&mut with);
+        for (when, median, high) in
+            [("it pauses", median, high), ("it runs", median_during, high_during)]
+        {
+            figures.push((format!("{name}, {when}, median"), median));
+            figures.push((format!("{name}, {when}, p99"), high));
+        }
         println!(
             "| {name} | {median:.0} / {high:.0} | {median_during:.0} / {high_during:.0} | {:.2} |",
             high_during / high
         );
     }
     println!();
-    Ok(())
+    Ok(figures)
 }
 
 fn timed(log: &mut Log, entries: &[Vec<u8>]) -> Outcome<Duration> {

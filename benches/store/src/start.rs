@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use crate::appends::batch;
 use crate::engines::{Engine, Fjall, Redb, sealed, unsealed};
-use crate::{Outcome, Plan};
+use crate::{Figures, Outcome, Plan};
 
 /// Entries that are written at once to fill a log.
 const FILL: u64 = 1000;
 
-pub fn run(plan: &Plan) -> Outcome {
+pub fn run(plan: &Plan) -> Outcome<Figures> {
     let dir = tempfile::tempdir_in(&plan.dir)?;
     let at = |name| -> Outcome<_> {
         let at = dir.path().join(name);
@@ -64,5 +64,13 @@ pub fn run(plan: &Plan) -> Outcome {
     println!("| 1 | {sealed:.3} | {unsealed:.3} | {redb:.3} | {fjall:.3} | {times:.2} |");
     let (threads, times) = (thread::available_parallelism()?, sealed_all / unsealed_all);
     println!("| {threads} | {sealed_all:.3} | {unsealed_all:.3} | | | {times:.2} |\n");
-    Ok(())
+    let figures = [
+        ("one thread, sealed", sealed),
+        ("one thread, unsealed", unsealed),
+        ("one thread, redb", redb),
+        ("one thread, fjall", fjall),
+        ("all threads, sealed", sealed_all),
+        ("all threads, unsealed", unsealed_all),
+    ];
+    Ok(figures.map(|(name, value)| (name.to_owned(), value)).into())
 }
