@@ -1,75 +1,76 @@
 use std::fmt::Debug;
 use std::io;
-use std::marker::PhantomData;
-use std::ops::RangeBounds;
-use std::sync::Arc;
+use std::num::NonZeroUsize;
+use std::ops::{Bound, RangeBounds};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use nodeseal::Store;
-use nodeseal::seal::{Era, LogId as SealedId};
+use nodeseal::seal::LogId as SealedId;
 use nodeseal::store::Change;
 use openraft::storage::{LogFlushed, LogState, RaftLogStorage};
 use openraft::{
     AnyError, LogId, OptionalSend, RaftLogId, RaftLogReader, RaftTypeConfig, StorageError,
     StorageIOError, Vote,
 };
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
-use crate::writer::{Make, Writer};
-use crate::{encode, id};
-
-/// What the store keeps as its vote: all that openraft wants to have back beside entries. The ids
-/// are here whole; the store knows their eras alone.
-#[derive(Serialize, Deserialize)]
-#[serde(bound = "")]
-struct Kept<C: RaftTypeConfig> {
-    vote: Option<Vote<C::NodeId>>,
-    committed: Option<LogId<C::NodeId>>,
-    purged: Option<LogId<C::NodeId>>,
-}
+use crate::disk::Disk;
+use crate::kept::Kept;
+use crate::settings::Settings;
+use crate::snapshot::Snapshots;
+use crate::writer::{Job, Make, Writer};
+use crate::{id, read, stream};
 
 /// openraft's log and vote in a [`Store`]. Clones are handles on the same one.
-pub struct LogStore<C> {
+///
+/// The threads that use the disk end when the last handle is dropped, after what was sent to them;
+/// the store's lock is free after that.
+pub struct LogStore<C: RaftTypeConfig> {
     reader: LogReader<C>,
     writer: Arc<Writer>,
+    settings: Settings,
 }
 
 /// Reads entries; any number of them, at the same time.
-pub struct LogReader<C> {
-    store: Store,
-    config: PhantomData<C>,
+pub struct LogReader<C: RaftTypeConfig> {
+    disk: Arc<Disk>,
+    limit: NonZeroUsize,
+    /// Up to where openraft purged the log, also what still waits for a snapshot.
+    purged: Arc<Mutex<Option<LogId<C::NodeId>>>>,
 }
 
 impl<C: RaftTypeConfig> LogStore<C> {
-    /// Takes a store that is openraft's alone.
+    /// Takes a store that only openraft uses, and whose snapshots are [`LogStore::snapshots`]: without
+    /// them nothing is ever purged.
     ///
     /// # Errors
     ///
-    /// If the system gives no thread.
+    /// Returns an error if the system starts no thread, or if the store holds another engine's vote.
     pub fn new(store: Store) -> io::Result<Self> {
+        Self::with(store, Settings::new())
+    }
+
+    /// Like [`LogStore::new`], with other settings.
+    ///
+    /// # Errors
+    ///
+    /// As [`LogStore::new`].
+    pub fn with(store: Store, settings: Settings) -> io::Result<Self> {
+        let purged = Kept::<C>::of(&store).map_err(io::Error::other)?.purged;
         let writer = Arc::new(Writer::new(store.clone())?);
-        Ok(Self { reader: LogReader { store, config: PhantomData }, writer })
+        let reader = LogReader {
+            disk: Arc::new(Disk::new(store)?),
+            limit: settings.read_limit,
+            purged: Arc::new(Mutex::new(purged)),
+        };
+        Ok(Self { reader, writer, settings })
     }
 
-    /// A change of what is kept as the vote.
-    fn keep(edit: impl FnOnce(&mut Kept<C>, &mut Change) + Send + 'static) -> Make {
-        Box::new(|store| {
-            let mut kept = Kept::<C>::of(store).map_err(stream)?;
-            let mut change = Change::new();
-            edit(&mut kept, &mut change);
-            change.vote(&encode(&kept).map_err(stream)?);
-            Ok(change)
-        })
-    }
-}
-
-impl<C: RaftTypeConfig> Kept<C> {
-    fn of(store: &Store) -> Result<Self, AnyError> {
-        let vote = store.state().vote;
-        if vote.is_empty() {
-            return Ok(Self { vote: None, committed: None, purged: None });
-        }
-        postcard::from_bytes(&vote).map_err(|e| AnyError::new(&e))
+    /// Returns the state machine's snapshots, in the store of this log.
+    #[must_use]
+    pub fn snapshots(&self) -> Snapshots {
+        Snapshots::new(Arc::clone(&self.reader.disk), Arc::clone(&self.writer))
     }
 }
 
@@ -78,15 +79,30 @@ where
     C: RaftTypeConfig,
     C::Entry: DeserializeOwned,
 {
-    fn read(&self, range: impl RangeBounds<u64>) -> Result<Vec<C::Entry>, AnyError> {
-        let mut entries = Vec::new();
-        let read = self.store.read(range, |_, plain| {
-            let entry = postcard::from_bytes(plain);
-            entries.push(entry.map_err(|e| nodeseal::Error::Stream(io::Error::other(e)))?);
-            Ok::<(), nodeseal::Error>(())
-        });
-        read.map_err(|e| AnyError::new(&e))?;
-        Ok(entries)
+    /// Returns the entries of `from..end` that the log holds, up to `limit` bytes of them, but at
+    /// least one.
+    async fn read(
+        &self,
+        from: u64,
+        end: u64,
+        limit: Option<NonZeroUsize>,
+    ) -> Result<Vec<C::Entry>, AnyError> {
+        let from = from.max(self.purged().map_or(0, |id| id.index.saturating_add(1)));
+        let read = self.disk.run(move |store| read::entries(store, from, end, limit));
+        read.await.map_err(|e| AnyError::new(&e))?.map_err(|e| AnyError::new(&e))
+    }
+}
+
+impl<C: RaftTypeConfig> LogReader<C> {
+    fn purged(&self) -> Option<LogId<C::NodeId>> {
+        self.purged.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn purge(&self, to: &LogId<C::NodeId>) {
+        let mut purged = self.purged.lock().unwrap_or_else(PoisonError::into_inner);
+        if purged.as_ref().is_none_or(|before| before.index < to.index) {
+            *purged = Some(to.clone());
+        }
     }
 }
 
@@ -99,7 +115,33 @@ where
         &mut self,
         range: R,
     ) -> Result<Vec<C::Entry>, StorageError<C::NodeId>> {
-        Ok(self.read(range).map_err(StorageIOError::read_logs)?)
+        let from = match range.start_bound() {
+            Bound::Included(from) => *from,
+            Bound::Excluded(before) => before.saturating_add(1),
+            Bound::Unbounded => 0,
+        };
+        let end = match range.end_bound() {
+            Bound::Included(last) => last.saturating_add(1),
+            Bound::Excluded(end) => *end,
+            Bound::Unbounded => u64::MAX,
+        };
+        Ok(self.read(from, end, None).await.map_err(StorageIOError::read_logs)?)
+    }
+
+    /// Returns nothing if the log no longer holds `start`: the node led once, and its log was replaced
+    /// or purged since. openraft then sends a heartbeat and learns that the node no longer leads. An
+    /// error would stop the node, and entries from another index would leave a hole in a follower.
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<C::Entry>, StorageError<C::NodeId>> {
+        let entries = self.read(start, end, Some(self.limit)).await;
+        let mut entries = entries.map_err(StorageIOError::read_logs)?;
+        if entries.first().is_some_and(|first| first.get_log_id().index != start) {
+            entries.clear();
+        }
+        Ok(entries)
     }
 }
 
@@ -114,6 +156,14 @@ where
     ) -> Result<Vec<C::Entry>, StorageError<C::NodeId>> {
         self.reader.try_get_log_entries(range).await
     }
+
+    async fn limited_get_log_entries(
+        &mut self,
+        start: u64,
+        end: u64,
+    ) -> Result<Vec<C::Entry>, StorageError<C::NodeId>> {
+        self.reader.limited_get_log_entries(start, end).await
+    }
 }
 
 impl<C> RaftLogStorage<C> for LogStore<C>
@@ -124,15 +174,11 @@ where
     type LogReader = LogReader<C>;
 
     async fn get_log_state(&mut self) -> Result<LogState<C>, StorageError<C::NodeId>> {
-        let store = &self.reader.store;
-        let state = store.state();
-        let last_purged_log_id = Kept::<C>::of(store).map_err(StorageIOError::read)?.purged;
-        let last = state.last.index;
-        let entry = if store.id_at(last).is_some() {
-            self.reader.read(last..=last).map_err(StorageIOError::read_logs)?.pop()
-        } else {
-            None
-        };
+        let last_purged_log_id = self.reader.purged();
+        let next = last_purged_log_id.as_ref().map_or(0, |id| id.index.saturating_add(1));
+        let last = self.reader.disk.store().state().last.index.max(next);
+        let entry = self.reader.read(last, last.saturating_add(1), None).await;
+        let entry = entry.map_err(StorageIOError::read_logs)?.pop();
         let last_log_id = entry.map(|entry| entry.get_log_id().clone());
         let last_log_id = last_log_id.or_else(|| last_purged_log_id.clone());
         Ok(LogState { last_purged_log_id, last_log_id })
@@ -144,33 +190,36 @@ where
 
     async fn save_vote(&mut self, vote: &Vote<C::NodeId>) -> Result<(), StorageError<C::NodeId>> {
         let vote = vote.clone();
-        let kept = Self::keep(|kept, _| kept.vote = Some(vote));
-        let saved = self.writer.write_durably(kept).await;
+        let kept = Kept::<C>::edit(|kept, _, _| kept.vote = Some(vote));
+        let saved = self.writer.write_durably(kept, false).await;
         Ok(saved.map_err(|e| StorageIOError::write_vote(&e))?)
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote<C::NodeId>>, StorageError<C::NodeId>> {
-        Ok(Kept::<C>::of(&self.reader.store).map_err(StorageIOError::read_vote)?.vote)
+        Ok(Kept::<C>::of(self.reader.disk.store()).map_err(StorageIOError::read_vote)?.vote)
     }
 
-    /// Written in its turn, and durable with the next fsync: openraft does without the last ones.
+    /// Written in its order, and durable with the next fsync: openraft can do without the last ones.
     async fn save_committed(
         &mut self,
         committed: Option<LogId<C::NodeId>>,
     ) -> Result<(), StorageError<C::NodeId>> {
         let sealed = committed.as_ref().map(id::<C>).transpose().map_err(StorageIOError::write)?;
-        let kept = Self::keep(move |kept, change| {
+        let make = Kept::<C>::edit(move |kept, change, store| {
             kept.committed = committed;
-            sealed.map(|id| change.committed(id));
+            // openraft may save it again after it was purged, when the store knows already.
+            if let Some(id) = sealed.filter(|id| store.id_at(id.index) == Some(*id)) {
+                change.committed(id);
+            }
         });
-        let written = self.writer.write(kept, Box::new(drop)).await;
-        Ok(written.map_err(|e| StorageIOError::write(&e))?)
+        let job = Job { make, extends: false, done: Box::new(drop) };
+        Ok(self.writer.write(job).await.map_err(|e| StorageIOError::write(&e))?)
     }
 
     async fn read_committed(
         &mut self,
     ) -> Result<Option<LogId<C::NodeId>>, StorageError<C::NodeId>> {
-        Ok(Kept::<C>::of(&self.reader.store).map_err(StorageIOError::read)?.committed)
+        Ok(Kept::<C>::of(self.reader.disk.store()).map_err(StorageIOError::read)?.committed)
     }
 
     async fn append<I>(
@@ -183,76 +232,76 @@ where
         I::IntoIter: OptionalSend,
     {
         let mut change = Change::new();
-        let mut first = None;
-        let purged = self.reader.store.state().purged;
         for entry in entries {
-            // Covered by a snapshot already; openraft's suite writes some of those again.
-            if purged != SealedId::START && entry.get_log_id().index <= purged.index {
-                continue;
-            }
-            first.get_or_insert(entry.get_log_id().index);
             let place = id::<C>(entry.get_log_id()).map_err(StorageIOError::write_logs)?;
-            let pushed = change.try_push(place, |out| {
-                let written = postcard::to_io(&entry, out);
-                written.map(drop).map_err(|e| nodeseal::Error::Stream(io::Error::other(e)))
-            });
+            let pushed = change
+                .try_push(place, |out| postcard::to_io(&entry, out).map(drop).map_err(stream));
             pushed.map_err(|e| StorageIOError::write_logs(&e))?;
         }
-        let done = |durable: Result<(), nodeseal::Error>| {
+        let done = Box::new(|durable: Result<(), nodeseal::Error>| {
             callback.log_io_completed(durable.map_err(io::Error::other));
-        };
-        let make: Make = Box::new(move |store| {
-            first.map_or(Ok(()), |first| close_hole(store, first))?;
-            Ok(change)
         });
-        let written = self.writer.write(make, Box::new(done)).await;
-        Ok(written.map_err(|e| StorageIOError::write_logs(&e))?)
+        let job = Job { make: Box::new(|_| Ok(change)), extends: true, done };
+        Ok(self.writer.write(job).await.map_err(|e| StorageIOError::write_logs(&e))?)
     }
 
     async fn truncate(&mut self, log_id: LogId<C::NodeId>) -> Result<(), StorageError<C::NodeId>> {
         let mut change = Change::new();
         change.truncate(log_id.index);
-        let written = self.writer.write_durably(Box::new(|_| Ok(change))).await;
+        let written = self.writer.write_durably(Box::new(|_| Ok(change)), true).await;
         Ok(written.map_err(|e| StorageIOError::write_logs(&e))?)
     }
 
+    /// Does not wait for a snapshot: a purge that comes before the snapshot that covers it is noted, and
+    /// done once that is installed. Until then the entries are hidden; after a crash they are there.
     async fn purge(&mut self, log_id: LogId<C::NodeId>) -> Result<(), StorageError<C::NodeId>> {
-        let sealed = id::<C>(&log_id).map_err(StorageIOError::write_logs)?;
-        let kept = Self::keep(move |kept, change| {
-            kept.purged = Some(log_id);
-            change.purge(sealed);
+        let to = id::<C>(&log_id).map_err(StorageIOError::write_logs)?;
+        self.reader.purge(&log_id);
+        let here = self.settings.snapshots_here;
+        let make: Make = Kept::<C>::edit(move |kept, change, store| {
+            if kept.purged.as_ref().is_none_or(|before| before.index < log_id.index) {
+                kept.purged = Some(log_id);
+            }
+            if here {
+                change.purge(to);
+            } else {
+                purge_elsewhere(change, store, to);
+            }
         });
-        let written = self.writer.write_durably(kept).await;
-        Ok(written.map_err(|e| StorageIOError::write_logs(&e))?)
+        let purged = if here {
+            self.writer.purge(to, make).await
+        } else {
+            self.writer.write_durably(make, false).await
+        };
+        Ok(purged.map_err(|e| StorageIOError::write_logs(&e))?)
     }
 }
 
-/// Lets entries begin at `first`. openraft leaves no hole in a running log, but its suite begins logs
-/// anywhere: what stands before the hole goes, as if a snapshot covered it.
-fn close_hole(store: &Store, first: u64) -> Result<(), nodeseal::Error> {
-    let last = store.state().last;
-    let follows = if last == SealedId::START { first <= 1 } else { first <= last.index + 1 };
-    if !follows {
-        let mut change = Change::new();
-        change.purge(SealedId::new(first - 1, Era::NONE));
-        // Durable with what follows.
-        let _pending = store.write(change)?;
-    }
-    Ok(())
-}
-
-fn stream(error: AnyError) -> nodeseal::Error {
-    nodeseal::Error::Stream(io::Error::other(error))
-}
-
-impl<C> Clone for LogReader<C> {
+impl<C: RaftTypeConfig> Clone for LogReader<C> {
     fn clone(&self) -> Self {
-        Self { store: self.store.clone(), config: PhantomData }
+        Self { disk: Arc::clone(&self.disk), limit: self.limit, purged: Arc::clone(&self.purged) }
     }
 }
 
-impl<C> Clone for LogStore<C> {
+impl<C: RaftTypeConfig> Clone for LogStore<C> {
     fn clone(&self) -> Self {
-        Self { reader: self.reader.clone(), writer: Arc::clone(&self.writer) }
+        let settings = self.settings.clone();
+        Self { reader: self.reader.clone(), writer: Arc::clone(&self.writer), settings }
     }
+}
+
+/// Purges a log whose snapshots are kept elsewhere. openraft purges what a snapshot covers, which is
+/// committed.
+fn purge_elsewhere(change: &mut Change, store: &Store, to: SealedId) {
+    let state = store.state();
+    match store.id_at(to.index) {
+        Some(held) if held == to => change.committed(to).purge(to),
+        // What follows another leader's entry is not in the snapshot's log.
+        Some(_) => change.truncate(to.index).restart_after(to),
+        None if to.index > state.last.index || state.last == SealedId::START => {
+            change.restart_after(to)
+        }
+        // It was purged already, or comes before the first entry that there ever was.
+        None => change,
+    };
 }

@@ -1,170 +1,192 @@
-use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::io::{self, Write};
+use std::sync::Arc;
 
-use nodeseal::Store;
 use nodeseal::seal::LogId;
-use nodeseal::store::{Change, SnapshotReader, SnapshotWriter};
-use openraft::{AnyError, RaftTypeConfig, SnapshotMeta};
-use tokio::io::{AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
+use nodeseal::store::{Change, SnapshotWriter};
+use nodeseal::{Error, Store};
+use openraft::storage::Snapshot;
+use openraft::{AnyError, RaftTypeConfig, SnapshotMeta, StorageError, StorageIOError};
 
-use crate::{encode, id};
+mod data;
+mod incoming;
+mod reader;
+mod slot;
 
-/// Keeps a state machine's snapshot in a [`Store`].
+pub use data::SnapshotData;
+pub use reader::SnapshotReader;
+
+use crate::disk::Disk;
+use crate::writer::Writer;
+use crate::{encode, id, stream};
+use incoming::Incoming;
+use reader::Found;
+
+/// Largest metadata of a snapshot, in bytes: a membership of 200 nodes may take 80 KiB for each.
+pub const MAX_SNAPSHOT_META: usize = 16 << 20;
+
+/// Keeps a state machine's snapshot in the store of its log; from
+/// [`LogStore::snapshots`](crate::LogStore::snapshots).
+///
+/// A snapshot is replaced only by one that covers as much or more, whichever is done first: openraft
+/// builds one beside the installation of another.
 #[derive(Clone)]
 pub struct Snapshots {
-    store: Store,
-}
-
-/// A snapshot on its way in, or one to be read. The plaintext stands in no file.
-pub enum SnapshotData {
-    /// Being received, or built: what is written is sealed at once.
-    Writing {
-        /// Where it goes.
-        writer: Box<SnapshotWriter>,
-        /// How much came so far.
-        position: u64,
-    },
-    /// Installed.
-    Reading(Box<SnapshotReader>),
+    disk: Arc<Disk>,
+    writer: Arc<Writer>,
 }
 
 impl Snapshots {
-    /// Those of `store`.
-    #[must_use]
-    pub const fn new(store: Store) -> Self {
-        Self { store }
+    pub(crate) const fn new(disk: Arc<Disk>, writer: Arc<Writer>) -> Self {
+        Self { disk, writer }
     }
 
-    /// Begins a snapshot; what it covers is said at its end.
+    /// Begins to receive a snapshot, for `begin_receiving_snapshot`.
     ///
     /// # Errors
     ///
-    /// Those of the store.
-    pub fn begin(&self) -> Result<SnapshotData, AnyError> {
-        let writer = self.store.write_snapshot().map_err(|e| AnyError::new(&e))?;
-        Ok(SnapshotData::Writing { writer: Box::new(writer), position: 0 })
+    /// The errors of the store.
+    pub async fn begin<C: RaftTypeConfig>(&self) -> Result<SnapshotData, StorageError<C::NodeId>> {
+        let coming = self.writer.coming();
+        let begun = self.disk.run(Incoming::new).await;
+        let incoming = flat(begun).map_err(write_failed::<C>)?;
+        Ok(SnapshotData::receiving(incoming, coming, Arc::clone(&self.disk)))
     }
 
-    /// Makes what was written, or is read elsewhere, the snapshot: durable when it returns. Gives a
-    /// reader of it.
+    /// Builds a snapshot from what `write` writes and installs it; `write` runs on a thread where it
+    /// may block. Returns the snapshot that the store then holds, for `build_snapshot`: a newer one if
+    /// one was installed meanwhile.
     ///
     /// # Errors
     ///
-    /// Those of the store, and of what is read.
-    pub fn install<C: RaftTypeConfig>(
+    /// The errors of the store and of `write`.
+    pub async fn build<C: RaftTypeConfig<SnapshotData = SnapshotData>>(
+        &self,
+        meta: SnapshotMeta<C::NodeId, C::Node>,
+        write: impl FnOnce(&mut dyn Write) -> io::Result<()> + Send + 'static,
+    ) -> Result<Snapshot<C>, StorageError<C::NodeId>> {
+        let (at, meta) = place::<C>(&meta).map_err(write_failed::<C>)?;
+        let coming = self.writer.coming();
+        let built = self.disk.run(move |store| {
+            let _coming = coming;
+            let mut out = Counted { to: store.write_snapshot()?, len: 0 };
+            write(&mut out).map_err(Error::Stream)?;
+            install(store, at, &meta, (out.to, out.len))
+        });
+        let found = flat(built.await).map_err(write_failed::<C>)?;
+        self.snapshot(found).map_err(read_failed::<C>)
+    }
+
+    /// Installs a received snapshot, durable when it returns. Returns the snapshot that the store then
+    /// holds, for `install_snapshot` to load: a newer one if there was one already.
+    ///
+    /// # Errors
+    ///
+    /// The errors of the store, and those of receiving.
+    pub async fn install<C: RaftTypeConfig<SnapshotData = SnapshotData>>(
         &self,
         meta: &SnapshotMeta<C::NodeId, C::Node>,
         data: SnapshotData,
-    ) -> Result<SnapshotReader, AnyError> {
-        let at = meta.last_log_id.as_ref().map_or(Ok(LogId::START), id::<C>)?;
-        let writer = match data {
-            SnapshotData::Writing { writer, .. } => writer,
-            SnapshotData::Reading(mut reader) => {
-                let mut writer = self.store.write_snapshot().map_err(|e| AnyError::new(&e))?;
-                io::copy(&mut reader, &mut writer).map_err(|e| AnyError::new(&e))?;
-                Box::new(writer)
-            }
-        };
-        let snapshot = writer.finish(at, &encode(meta)?).map_err(|e| AnyError::new(&e))?;
-        self.store.install(snapshot, Change::new()).map_err(|e| AnyError::new(&e))?;
-        let reader = self.store.snapshot().map_err(|e| AnyError::new(&e))?;
-        reader.ok_or_else(|| AnyError::error("a snapshot that is gone"))
+    ) -> Result<Snapshot<C>, StorageError<C::NodeId>> {
+        let coming = self.writer.coming();
+        let (at, meta) = place::<C>(meta).map_err(write_failed::<C>)?;
+        let source = data.into_source().await.map_err(|e| write_failed::<C>(AnyError::new(&e)))?;
+        let installed = self.disk.run(move |store| {
+            let written = source.into_writer(store);
+            let installed = written.and_then(|written| install(store, at, &meta, written));
+            coming.installed(&installed);
+            installed
+        });
+        let found = flat(installed.await).map_err(write_failed::<C>)?;
+        self.snapshot(found).map_err(read_failed::<C>)
     }
 
-    /// The snapshot, and what it covers.
+    /// Returns the installed snapshot, for `get_current_snapshot`.
     ///
     /// # Errors
     ///
-    /// Those of the store.
-    #[expect(clippy::type_complexity, reason = "openraft's types have long names")]
-    pub fn current<C: RaftTypeConfig>(
+    /// The errors of the store.
+    pub async fn current<C: RaftTypeConfig<SnapshotData = SnapshotData>>(
         &self,
-    ) -> Result<Option<(SnapshotMeta<C::NodeId, C::Node>, SnapshotReader)>, AnyError> {
-        let reader = self.store.snapshot().map_err(|e| AnyError::new(&e))?;
-        let Some(reader) = reader else { return Ok(None) };
-        let meta = postcard::from_bytes(&reader.info().meta).map_err(|e| AnyError::new(&e))?;
-        Ok(Some((meta, reader)))
+    ) -> Result<Option<Snapshot<C>>, StorageError<C::NodeId>> {
+        let current = self.disk.run(reader::current).await;
+        let found = flat(current).map_err(read_failed::<C>)?;
+        let current = found.map(|found| self.snapshot(found)).transpose();
+        current.map_err(read_failed::<C>)
+    }
+
+    fn snapshot<C: RaftTypeConfig<SnapshotData = SnapshotData>>(
+        &self,
+        (meta, reader): Found,
+    ) -> Result<Snapshot<C>, AnyError> {
+        let meta = postcard::from_bytes(&meta).map_err(|e| AnyError::new(&e))?;
+        let data = SnapshotData::reading(reader, Arc::clone(&self.disk));
+        Ok(Snapshot { meta, snapshot: Box::new(data) })
     }
 }
 
-impl Write for SnapshotData {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        match self {
-            Self::Writing { writer, position } => {
-                let count = writer.write(bytes)?;
-                *position += count as u64;
-                Ok(count)
-            }
-            Self::Reading(_) => Err(io::ErrorKind::PermissionDenied.into()),
+/// Where a snapshot's log ends, and its metadata, encoded.
+fn place<C: RaftTypeConfig>(
+    meta: &SnapshotMeta<C::NodeId, C::Node>,
+) -> Result<(LogId, Vec<u8>), AnyError> {
+    let at = meta.last_log_id.as_ref().map_or(Ok(LogId::START), id::<C>)?;
+    let encoded = encode(meta)?;
+    if encoded.len() > MAX_SNAPSHOT_META {
+        let len = encoded.len();
+        let text = format!("a snapshot's metadata of {len} bytes, at most {MAX_SNAPSHOT_META}");
+        return Err(AnyError::error(text));
+    }
+    Ok((at, encoded))
+}
+
+/// Ends a snapshot of `len` bytes and installs it, unless the store has one that covers more.
+fn install(
+    store: &Store,
+    at: LogId,
+    meta: &[u8],
+    (mut writer, len): (SnapshotWriter, u64),
+) -> Result<Found, Error> {
+    let newer = || store.snapshot_at().is_some_and(|current| current.index > at.index);
+    if !newer() {
+        writer.write_all(meta).map_err(Error::Stream)?;
+        let snapshot = writer.finish(at, &reader::header(len))?;
+        if at == LogId::START {
+            // It covers nothing, not even entry 0: it can be read, and is not kept.
+            return reader::open(snapshot.reader()?);
         }
+        match store.install(snapshot, Change::new()) {
+            // The other came meanwhile.
+            Err(Error::Misuse(_)) if newer() => {}
+            installed => installed?,
+        }
+    }
+    reader::current(store)?.ok_or_else(|| stream("the snapshot that was installed is gone"))
+}
+
+struct Counted {
+    to: SnapshotWriter,
+    len: u64,
+}
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let count = self.to.write(bytes)?;
+        self.len += count as u64;
+        Ok(count)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        Ok(())
+        self.to.flush()
     }
 }
 
-impl Read for SnapshotData {
-    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
-        match self {
-            Self::Writing { .. } => Err(io::ErrorKind::PermissionDenied.into()),
-            Self::Reading(reader) => reader.read(out),
-        }
-    }
+fn flat<T>(done: io::Result<Result<T, Error>>) -> Result<T, AnyError> {
+    done.map_err(|e| AnyError::new(&e))?.map_err(|e| AnyError::new(&e))
 }
 
-impl Seek for SnapshotData {
-    /// One that is written goes on where it stands, and nowhere else.
-    fn seek(&mut self, to: SeekFrom) -> io::Result<u64> {
-        match self {
-            Self::Writing { position, .. } => match to {
-                SeekFrom::Start(at) if at == *position => Ok(*position),
-                SeekFrom::Current(0) | SeekFrom::End(0) => Ok(*position),
-                _ => Err(io::ErrorKind::InvalidInput.into()),
-            },
-            Self::Reading(reader) => reader.seek(to),
-        }
-    }
+fn read_failed<C: RaftTypeConfig>(error: AnyError) -> StorageError<C::NodeId> {
+    StorageIOError::read_snapshot(None, error).into()
 }
 
-// Files block; openraft reads and writes them in tasks of their own.
-
-impl AsyncRead for SnapshotData {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        out: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let read = self.read(out.initialize_unfilled());
-        Poll::Ready(read.map(|count| out.advance(count)))
-    }
-}
-
-impl AsyncWrite for SnapshotData {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Poll::Ready(self.write(bytes))
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(self.flush())
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncSeek for SnapshotData {
-    fn start_seek(mut self: Pin<&mut Self>, to: SeekFrom) -> io::Result<()> {
-        self.seek(to).map(drop)
-    }
-
-    fn poll_complete(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<u64>> {
-        Poll::Ready(self.stream_position())
-    }
+fn write_failed<C: RaftTypeConfig>(error: AnyError) -> StorageError<C::NodeId> {
+    StorageIOError::write_snapshot(None, error).into()
 }

@@ -1,4 +1,4 @@
-//! openraft's own suite for storage, and what it does not ask.
+//! openraft's own suite for storage, and what it does not ask of the log.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -6,55 +6,64 @@
     reason = "a test says that it failed by panicking"
 )]
 
+mod support;
+
 mod suite {
     pub mod binding;
-    pub mod machine;
+    pub mod holes;
+    pub mod lenient;
     pub mod order;
-    pub mod raft;
+    pub mod reading;
 }
 
-use std::path::Path;
+use std::sync::Arc;
 
-use nodeseal::secret::SecretKey;
-use nodeseal::store::Options;
-use nodeseal::{Identity, Keyring, LockPolicy, Opened, Protector, Store, UnlockKey};
-use nodeseal_openraft::{LogStore, Snapshots};
+use nodeseal::Store;
+use nodeseal::fs::RealFs;
+use nodeseal_openraft::{LogStore, Settings};
 use openraft::StorageError;
 use openraft::testing::{StoreBuilder, Suite};
-use suite::machine::{Machine, Types};
+use suite::lenient::Lenient;
+use support::machine::{Machine, Types};
 use tempfile::TempDir;
 
-fn open(dir: &Path) -> (Keyring, Store) {
-    let me = Identity::new("prod", "m1").unwrap();
-    let key = UnlockKey::from_key(SecretKey::init(|bytes| bytes.fill(3)));
-    let (keys, raft) = (dir.join("keys"), dir.join("raft"));
-    // Small, so that a few entries fill a segment.
-    let options = || Options::new("raft").segment_size(4096);
-    if !keys.exists() {
-        let keyring = Keyring::create(&keys, &me, Protector::unlock_key(&key), &[]).unwrap();
-        let store = Store::create(&raft, &keyring, options()).unwrap();
-        return (keyring, store);
-    }
-    let keyring = match Keyring::open(&keys, &me, LockPolicy::Locked).unwrap() {
-        Opened::Locked(locked) => locked.unlock(&key).unwrap(),
-        Opened::Unlocked(_) => panic!("not locked"),
-    };
-    let store = Store::open(&raft, &keyring, options()).unwrap();
-    (keyring, store)
+/// A store in a directory.
+fn store(dir: &TempDir) -> Store {
+    support::open_in(Arc::new(RealFs::default()), dir.path(), 4096).1
 }
 
-struct Builder;
+/// Log and snapshots in one store.
+struct Together;
 
-impl StoreBuilder<Types, LogStore<Types>, Machine, TempDir> for Builder {
-    async fn build(&self) -> Result<(TempDir, LogStore<Types>, Machine), StorageError<u64>> {
+impl StoreBuilder<Types, Lenient, Machine, TempDir> for Together {
+    async fn build(&self) -> Result<(TempDir, Lenient, Machine), StorageError<u64>> {
         let dir = tempfile::tempdir().unwrap();
-        let (_, store) = open(dir.path());
-        let machine = Machine::new(Snapshots::new(store.clone())).unwrap();
-        Ok((dir, LogStore::new(store).unwrap(), machine))
+        let log = LogStore::new(store(&dir)).unwrap();
+        let machine = Machine::new(log.snapshots()).await?;
+        Ok((dir, Lenient(log), machine))
+    }
+}
+
+/// The snapshots in another store than the log.
+struct Apart;
+
+impl StoreBuilder<Types, Lenient, Machine, (TempDir, TempDir)> for Apart {
+    async fn build(&self) -> Result<((TempDir, TempDir), Lenient, Machine), StorageError<u64>> {
+        let dirs = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let settings = Settings::new().snapshots_elsewhere();
+        let log = LogStore::with(store(&dirs.0), settings).unwrap();
+        let other = LogStore::<Types>::new(store(&dirs.1)).unwrap();
+        let machine = Machine::new(other.snapshots()).await?;
+        Ok((dirs, Lenient(log), machine))
     }
 }
 
 #[test]
 fn openrafts_suite_passes() {
-    Suite::test_all(Builder).unwrap();
+    Suite::test_all(Together).unwrap();
+}
+
+#[test]
+fn openrafts_suite_passes_with_snapshots_elsewhere() {
+    Suite::test_all(Apart).unwrap();
 }

@@ -11,14 +11,14 @@ use nodeseal_openraft::{LogStore, era};
 use openraft::storage::{RaftLogStorage, RaftLogStorageExt};
 use openraft::{CommittedLeaderId, Entry, EntryPayload, LogId};
 
-use super::machine::{Set, Types};
-use crate::open;
+use crate::store;
+use crate::support::machine::{Types, Value};
 
 const TERM: u64 = 7;
 
 fn entry(node: u64) -> Entry<Types> {
     let log_id = LogId::new(CommittedLeaderId::new(TERM, node), 0);
-    let payload = EntryPayload::Normal(Set { key: "k".into(), value: "v".into() });
+    let payload = EntryPayload::Normal(Value("v".into()));
     Entry { log_id, payload }
 }
 
@@ -41,7 +41,7 @@ fn record(dir: &Path, node: u64) -> (PathBuf, u64) {
 async fn an_entry_of_the_same_term_and_index_by_another_leader_does_not_open() {
     for (other, opens) in [(1, true), (2, false)] {
         let dir = tempfile::tempdir().unwrap();
-        let (_, store) = open(dir.path());
+        let store = store(&dir);
         let mut log = LogStore::<Types>::new(store.clone()).unwrap();
         log.blocking_append([entry(1)]).await.unwrap();
         let (path, at) = record(dir.path(), 1);
