@@ -2,6 +2,7 @@ use std::fmt::Debug;
 use std::io;
 use std::num::NonZeroUsize;
 use std::ops::{Bound, RangeBounds};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nodeseal::Store;
@@ -19,7 +20,7 @@ use crate::disk::Disk;
 use crate::kept::Kept;
 use crate::settings::Settings;
 use crate::snapshot::Snapshots;
-use crate::writer::{Job, Make, Writer};
+use crate::writer::{Done, Job, Make, Writer};
 use crate::{id, read, stream};
 
 /// openraft's log and vote in a [`Store`]. Clones are handles on the same one.
@@ -30,6 +31,8 @@ pub struct LogStore<C: RaftTypeConfig> {
     reader: LogReader<C>,
     writer: Arc<Writer>,
     settings: Settings,
+    /// A vote was saved since the store was opened.
+    voted: Arc<AtomicBool>,
 }
 
 /// Reads entries; any number of them, at the same time.
@@ -64,7 +67,7 @@ impl<C: RaftTypeConfig> LogStore<C> {
             limit: settings.read_limit,
             purged: Arc::new(Mutex::new(purged)),
         };
-        Ok(Self { reader, writer, settings })
+        Ok(Self { reader, writer, settings, voted: Arc::default() })
     }
 
     /// Returns the state machine's snapshots, in the store of this log.
@@ -191,15 +194,22 @@ where
     async fn save_vote(&mut self, vote: &Vote<C::NodeId>) -> Result<(), StorageError<C::NodeId>> {
         let vote = vote.clone();
         let kept = Kept::<C>::edit(|kept, _, _| kept.vote = Some(vote));
+        self.voted.store(true, Ordering::Release);
         let saved = self.writer.write_durably(kept, false).await;
         Ok(saved.map_err(|e| StorageIOError::write_vote(&e))?)
     }
 
+    /// Returns a vote from before a restart as one that no quorum has granted yet. With the vote of a
+    /// leader, openraft would let the node lead on in its term without an election, and answer reads
+    /// as of the last entry that it remembers to be committed: others may have been acknowledged.
     async fn read_vote(&mut self) -> Result<Option<Vote<C::NodeId>>, StorageError<C::NodeId>> {
-        Ok(Kept::<C>::of(self.reader.disk.store()).map_err(StorageIOError::read_vote)?.vote)
+        let kept = Kept::<C>::of(self.reader.disk.store()).map_err(StorageIOError::read_vote)?;
+        let voted = self.voted.load(Ordering::Acquire);
+        Ok(kept.vote.map(|vote| Vote { committed: vote.committed && voted, ..vote }))
     }
 
-    /// Written in its order, and durable with the next fsync: openraft can do without the last ones.
+    /// Written in its order, and durable with the next fsync that something else needs: openraft can
+    /// do without the last ones.
     async fn save_committed(
         &mut self,
         committed: Option<LogId<C::NodeId>>,
@@ -212,7 +222,7 @@ where
                 change.committed(id);
             }
         });
-        let job = Job { make, extends: false, done: Box::new(drop) };
+        let job = Job { make, extends: false, done: None };
         Ok(self.writer.write(job).await.map_err(|e| StorageIOError::write(&e))?)
     }
 
@@ -238,10 +248,10 @@ where
                 .try_push(place, |out| postcard::to_io(&entry, out).map(drop).map_err(stream));
             pushed.map_err(|e| StorageIOError::write_logs(&e))?;
         }
-        let done = Box::new(|durable: Result<(), nodeseal::Error>| {
+        let done: Done = Box::new(|durable: Result<(), nodeseal::Error>| {
             callback.log_io_completed(durable.map_err(io::Error::other));
         });
-        let job = Job { make: Box::new(|_| Ok(change)), extends: true, done };
+        let job = Job { make: Box::new(|_| Ok(change)), extends: true, done: Some(done) };
         Ok(self.writer.write(job).await.map_err(|e| StorageIOError::write_logs(&e))?)
     }
 
@@ -286,7 +296,8 @@ impl<C: RaftTypeConfig> Clone for LogReader<C> {
 impl<C: RaftTypeConfig> Clone for LogStore<C> {
     fn clone(&self) -> Self {
         let settings = self.settings.clone();
-        Self { reader: self.reader.clone(), writer: Arc::clone(&self.writer), settings }
+        let (writer, voted) = (Arc::clone(&self.writer), Arc::clone(&self.voted));
+        Self { reader: self.reader.clone(), writer, settings, voted }
     }
 }
 

@@ -26,7 +26,8 @@ pub(crate) struct Job {
     pub(crate) make: Make,
     /// It appends or truncates, and so comes after a purge that waits.
     pub(crate) extends: bool,
-    pub(crate) done: Done,
+    /// Without it, the change is durable with the next one that has it.
+    pub(crate) done: Option<Done>,
 }
 
 /// Reports when a change can be read.
@@ -80,8 +81,8 @@ impl Writer {
     /// Writes a change and waits until it is durable.
     pub(crate) async fn write_durably(&self, make: Make, extends: bool) -> io::Result<()> {
         let (durable, told) = oneshot::channel();
-        let done = Box::new(|result| drop(durable.send(result)));
-        self.write(Job { make, extends, done }).await?;
+        let done: Done = Box::new(|result| drop(durable.send(result)));
+        self.write(Job { make, extends, done: Some(done) }).await?;
         told.await.map_err(|_| ended())?.map_err(io::Error::other)
     }
 
@@ -91,7 +92,7 @@ impl Writer {
         let (durable, purged) = oneshot::channel();
         let done: Done = Box::new(|result| drop(durable.send(result)));
         let (written, told) = oneshot::channel();
-        let job = Job { make, extends: false, done };
+        let job = Job { make, extends: false, done: Some(done) };
         self.messages.send(Message::Purge(to, job, written)).map_err(|_| ended())?;
         told.await.map_err(|_| ended())?.map_err(io::Error::other)?;
         purged.await.map_err(|_| ended())?.map_err(io::Error::other)
@@ -145,7 +146,9 @@ impl Log {
                 Message::Purge(to, job, written) if !covered(&self.store, to) => {
                     (self.purge, self.lost) = (Some((to, job.make)), None);
                     let _ = written.send(Ok(()));
-                    (job.done)(Ok(()));
+                    if let Some(done) = job.done {
+                        done(Ok(()));
+                    }
                 }
                 Message::Purge(_, job, written) => {
                     self.purge = None;
@@ -172,7 +175,7 @@ impl Log {
         if let Some((_, make)) = self.purge.take_if(ready) {
             let (written, _) = oneshot::channel();
             // Nobody waits for it. If it fails, what it was to make room for fails too.
-            self.write(Job { make, extends: false, done: Box::new(drop) }, written);
+            self.write(Job { make, extends: false, done: Some(Box::new(drop)) }, written);
         }
         let Some((to, _)) = &self.purge else {
             for (job, written) in core::mem::take(&mut self.held) {
@@ -187,7 +190,9 @@ impl Log {
         };
         for (job, written) in self.held.drain(..) {
             let _ = written.send(Err(lost.clone()));
-            (job.done)(Err(Error::Stream(io::Error::other(lost.clone()))));
+            if let Some(done) = job.done {
+                done(Err(Error::Stream(io::Error::other(lost.clone()))));
+            }
         }
     }
 
@@ -195,13 +200,15 @@ impl Log {
         match make(&self.store).and_then(|change| self.store.write(change)) {
             Ok(now) => {
                 let _ = written.send(Ok(()));
-                if let Err(unsent) = self.pending.send((now, done)) {
+                if let Some(Err(unsent)) = done.map(|done| self.pending.send((now, done))) {
                     (unsent.0.1)(Err(Error::Poisoned));
                 }
             }
             Err(error) => {
                 let _ = written.send(Err(error.to_string()));
-                done(Err(error));
+                if let Some(done) = done {
+                    done(Err(error));
+                }
             }
         }
     }

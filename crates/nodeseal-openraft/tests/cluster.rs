@@ -15,6 +15,7 @@ mod cluster {
     pub mod client;
     pub mod history;
     pub mod members;
+    pub mod reads;
     pub mod snapshots;
 }
 
