@@ -5,9 +5,8 @@ use nodeseal::{Error, Store};
 use super::MAX_SNAPSHOT_META;
 use crate::stream;
 
-/// First byte of what a snapshot's header holds. Earlier versions stored the metadata itself there,
-/// whose first byte is 0 or 1.
-const FORM: u8 = 2;
+/// First byte of what a snapshot's header holds.
+const FORM: u8 = 1;
 
 /// Reads an installed snapshot: the plaintext that the state machine wrote, from any position of
 /// it.
@@ -35,11 +34,8 @@ pub(super) fn current(store: &Store) -> Result<Option<Found>, Error> {
 
 pub(super) fn open(mut stream: nodeseal::store::SnapshotReader) -> Result<Found, Error> {
     let info = stream.info();
-    if info.meta.first() != Some(&FORM) {
-        let (meta, len) = (info.meta.clone(), info.len);
-        return Ok((meta, SnapshotReader { stream, len, position: 0 }));
-    }
-    let len = info.meta.get(1..).and_then(|len| Some(u64::from_le_bytes(len.try_into().ok()?)));
+    let rest = info.meta.split_first().filter(|(form, _)| **form == FORM).map(|(_, rest)| rest);
+    let len = rest.and_then(|len| Some(u64::from_le_bytes(len.try_into().ok()?)));
     let size = len.and_then(|len| usize::try_from(info.len.checked_sub(len)?).ok());
     let (Some(len), Some(size)) = (len, size.filter(|size| *size <= MAX_SNAPSHOT_META)) else {
         return Err(stream_of_another_form());

@@ -4,8 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use nodeseal::fs::SimFs;
-use nodeseal::seal::{Era, LogId as SealedId};
-use nodeseal::store::Change;
 use nodeseal_openraft::MAX_SNAPSHOT_META;
 use openraft::{BasicNode, Membership, SnapshotMeta, StoredMembership};
 use tokio::io::AsyncWriteExt;
@@ -72,19 +70,4 @@ async fn a_build_that_fails_leaves_nothing() {
     let build = snapshots.build::<Types>(snapshot_meta(9), |_| Err(io::Error::other("no state")));
     assert!(build.await.err().unwrap().to_string().contains("no state"));
     assert_eq!(disk.paths(), before);
-}
-
-/// Snapshots had their metadata in the stream's header once.
-#[tokio::test]
-async fn a_snapshot_of_an_earlier_form_is_read() {
-    let (log, store) = on(&SimFs::new());
-    let meta = members(4, 100);
-    let mut writer = store.write_snapshot().unwrap();
-    io::Write::write_all(&mut writer, b"the state").unwrap();
-    let at = SealedId::new(9, Era::term(1));
-    let snapshot = writer.finish(at, &postcard::to_stdvec(&meta).unwrap()).unwrap();
-    store.install(snapshot, Change::new()).unwrap();
-    let current = log.snapshots().current::<Types>().await.unwrap().unwrap();
-    assert_eq!(current.meta, meta);
-    assert_eq!(content(*current.snapshot).await, b"the state");
 }
