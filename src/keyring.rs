@@ -73,8 +73,10 @@ impl Location {
 }
 
 impl<P: AsRef<Path>> From<P> for Location {
+    /// A relative path is one of the directory that the process is in now.
     fn from(dir: P) -> Self {
-        Self::on(Arc::new(RealFs), dir.as_ref())
+        let dir = dir.as_ref();
+        Self::on(Arc::new(RealFs), std::path::absolute(dir).unwrap_or_else(|_| dir.to_owned()))
     }
 }
 

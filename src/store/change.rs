@@ -201,7 +201,8 @@ impl Change {
             && (state.purged == LogId::START || id.index > state.purged.index)
         {
             let held = held(id, &next);
-            let covered = match snapshot {
+            // One that was made before anything was applied covers nothing, not even entry 0.
+            let covered = match snapshot.filter(|at| *at != LogId::START) {
                 Some(at) => (held && id.index <= at.index) || id == at,
                 None => held && id.index <= next.committed.index,
             };
@@ -227,6 +228,15 @@ impl Change {
             && next.purged.index > next.committed.index
         {
             next.committed = next.purged;
+        }
+        let contradicted = snapshot.is_some_and(|at| {
+            let other = index.id_at(at.index).is_some() && !index.holds(at);
+            other
+                && (next.purged.index.saturating_add(1)..=after.index).contains(&at.index)
+                && next.committed.index >= at.index
+        });
+        if contradicted && next.committed != state.committed {
+            return Err(Misuse::State("a snapshot contradicts what is to be committed").into());
         }
         if let Some(id) = committed
             && id.index > next.committed.index

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::accept::Accept;
 use super::format::{self, META, RECORD, SNAPSHOT, STATE, SnapshotHeader};
 use super::open::look;
 use super::options::Options;
@@ -147,18 +148,24 @@ impl Store {
         if let Some(keyring) = keyring {
             match look(&*fs, &dir, keyring, options, false) {
                 Ok(looked) => {
-                    let file = |id: StreamId| dir.join(format!("{id}.snap"));
-                    let lost = looked.snapshot().map(file).filter(|path| {
-                        files
-                            .iter()
-                            .all(|known| known.path != *path || known.verdict != Verdict::Good)
-                    });
-                    if let Some(path) = lost {
-                        refusal = Some(Error::Missing(path.clone()));
+                    let opened = looked.snapshot().map(|(id, header)| {
+                        let path = dir.join(format!("{id}.snap"));
                         if files.iter().all(|known| known.path != path) {
-                            files.push(FileReport::of(path, Kind::Snapshot, Verdict::Missing));
+                            files.push(FileReport::of(
+                                path.clone(),
+                                Kind::Snapshot,
+                                Verdict::Missing,
+                            ));
                         }
-                    }
+                        let file = fs.open_read(&path).map_err(|e| Error::io("open", &path, e))?;
+                        let header = header
+                            .ok_or_else(|| Error::damaged("a snapshot without its header"))?;
+                        let name = stream_name(&options.name);
+                        open_stream(&keyring.streams(), &name, file.into(), header)
+                            .map_err(|e| e.in_file(&path))
+                    });
+                    let accepted = options.accept.has(Accept::Snapshot);
+                    refusal = opened.and_then(Result::err).filter(|_| !accepted);
                 }
                 Err(error) => refusal = Some(error),
             }

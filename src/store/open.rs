@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use super::accept::{Accept, Accepted};
 use super::change::Change;
 use super::files::Files;
-use super::format::{self, Extra, Meta};
+use super::format::{self, Extra, Meta, SnapshotHeader};
 use super::next::Next;
 use super::options::{Options, Progress};
 use super::replay::{self, Damage, Found, Reading};
@@ -45,7 +45,7 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::Exists`] if a log is there; [`Error::Busy`]; [`Misuse::Name`](crate::Misuse::Name),
+    /// [`Error::Exists`] if a log is there, or the witness of one; [`Error::Busy`]; [`Misuse::Name`](crate::Misuse::Name),
     /// [`Misuse::OutOfBounds`](crate::Misuse::OutOfBounds) for a segment size that is not allowed;
     /// [`Misuse::State`](crate::Misuse::State) with [`Options::read_only`]; [`Error::Io`].
     pub fn create(
@@ -63,9 +63,16 @@ impl Store {
         if let Some(segment) = names::segments(&*fs, &dir)?.into_iter().next() {
             return Err(Error::Exists(segment.path));
         }
+        let cells = keyring.cells();
+        // One that a creation left which was cut short says 1. Any other is that of a log which cannot
+        // be seen here.
+        match Witness::read(&*fs, &dir, &cells, &options.name) {
+            Ok(1) | Err(Error::Missing(_)) => {}
+            Err(error @ Error::Io { .. }) => return Err(error),
+            _ => return Err(Error::Exists(Witness::path(&dir))),
+        }
         remove_temps(&*fs, &dir)?;
         let state = State { sequence: 1, ..State::default() };
-        let cells = keyring.cells();
         // Before the log: a log without a witness would be one that was tampered with.
         let witness = Witness::create(&*fs, &dir, &cells, &options.name, state.sequence)?;
         let looked = Looked {
@@ -158,9 +165,9 @@ impl Store {
 }
 
 impl Looked {
-    /// The snapshot that the state names.
-    pub(super) const fn snapshot(&self) -> Option<StreamId> {
-        self.state.snapshot
+    /// The snapshot that the state names, and its header, if the log has it.
+    pub(super) fn snapshot(&self) -> Option<(StreamId, Option<SnapshotHeader>)> {
+        self.state.snapshot.map(|id| (id, self.found.snapshot.clone()))
     }
 }
 
@@ -330,7 +337,7 @@ impl Inner {
         let size = options.segment_size.saturating_add(RESERVE);
         let next = || Next::new(Arc::clone(&fs), &dir, size, options.prepare_ahead);
         let next = (!options.read_only).then(next).transpose()?;
-        let synced = Synced { sequence: state.sequence, witness };
+        let synced = Synced { sequence: state.sequence, witness, replaced: Vec::new() };
         let before = extra.accepted;
         extra.accepted = before.union(needed);
         let unsaved = extra.accepted != before;

@@ -84,8 +84,9 @@ impl<'a> Options<'a> {
     /// A shared lock is taken where the file system has such locks, so that no writer opens it
     /// meanwhile. Beside a writer that has it open, the store is read as it was durable at one moment;
     /// [`Error::Busy`](crate::Error::Busy) if three attempts met changes of files, or later, when
-    /// something is to be read that the writer has replaced. A write at the end that did not finish
-    /// is left out, and stays on the disk.
+    /// something is to be read that the writer has replaced or sealed under a newer DEK: open keyring
+    /// and store again then. A write at the end that did not finish is left out, and stays on the
+    /// disk. Without a shared lock, only what is known to be durable is read.
     #[must_use]
     pub const fn read_only(mut self) -> Self {
         self.read_only = true;

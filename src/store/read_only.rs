@@ -33,12 +33,14 @@ pub(super) fn open(
 ) -> Result<Store> {
     let others = others(&*fs, &dir.join("store.lock"))?;
     let beside = matches!(others, Others::Writer);
+    // One that holds no lock that is seen here may write, too.
+    let alone = matches!(others, Others::Shared(_));
     let mut attempt = 1;
     let (looked, out) = loop {
-        match attempt_to_look(&*fs, &dir, keyring, &options, beside) {
-            Err(error) if beside && may_pass(&error) => {
+        match attempt_to_look(&*fs, &dir, keyring, &options, !alone) {
+            Err(error) if !alone && may_pass(&error) => {
                 if attempt == ATTEMPTS {
-                    return Err(Error::Busy(dir));
+                    return Err(if beside { Error::Busy(dir) } else { error });
                 }
                 attempt += 1;
             }
@@ -81,7 +83,11 @@ fn attempt_to_look(
 const fn may_pass(error: &Error) -> bool {
     matches!(
         error,
-        Error::Missing(_) | Error::Damaged { .. } | Error::RolledBack { .. } | Error::Unauthentic
+        Error::Missing(_)
+            | Error::Damaged { .. }
+            | Error::RolledBack { .. }
+            | Error::Unauthentic
+            | Error::UnknownDek(_)
     )
 }
 

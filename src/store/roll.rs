@@ -57,6 +57,7 @@ impl Inner {
         writer.in_flight.clear();
         writer.durable = writer.state.sequence;
         synced.sequence = writer.state.sequence;
+        synced.replaced.append(&mut writer.replaced);
         self.name_segment(writer, (segment, named), begun)
     }
 

@@ -135,19 +135,61 @@ fn name_again(fs: &dyn Fs, path: PathBuf) -> Result<PathBuf> {
     Ok(path)
 }
 
-/// Copies a segment beside itself, once.
+/// Copies a segment beside itself, unless there is such a copy already. None takes the place of another.
 fn keep_broken(fs: &dyn Fs, dir: &Path, path: &Path) -> Result<()> {
-    let mut name = path.as_os_str().to_owned();
-    name.push(".broken");
-    let copy = PathBuf::from(name);
-    if fs.open_read(&copy).is_ok() {
-        return Ok(());
+    let name = |n: u64| {
+        let mut name = path.as_os_str().to_owned();
+        name.push(".broken");
+        if n > 0 {
+            name.push(format!(".{n}"));
+        }
+        PathBuf::from(name)
+    };
+    let mut n = 0;
+    while let Some(kept) = open_if_there(fs, &name(n))? {
+        if same_bytes(fs, path, &*kept, &name(n))? {
+            return Ok(());
+        }
+        n += 1;
     }
-    let copied = fs::copy(fs, path, &copy);
-    if copied.is_err() {
+    // Under another name until it is whole.
+    let temp = dir.join(names::SETTLING_COPY);
+    fs::remove_if_there(fs, &temp)?;
+    if let Err(error) = fs::copy(fs, path, &temp) {
         // Gives a full disk its room back.
-        let _ = fs.remove(&copy);
+        let _ = fs.remove(&temp);
+        return Err(error);
     }
-    copied?;
+    fs.rename(&temp, &name(n)).map_err(|e| Error::io("rename", &temp, e))?;
     fs.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))
+}
+
+fn open_if_there(fs: &dyn Fs, path: &Path) -> Result<Option<Box<dyn File>>> {
+    match fs.open_read(path) {
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        opened => opened.map(Some).map_err(|e| Error::io("open", path, e)),
+    }
+}
+
+fn same_bytes(fs: &dyn Fs, path: &Path, other: &dyn File, other_path: &Path) -> Result<bool> {
+    let file = fs.open_read(path).map_err(|e| Error::io("open", path, e))?;
+    let len = file.len().map_err(|e| Error::io("stat", path, e))?;
+    if other.len().map_err(|e| Error::io("stat", other_path, e))? != len {
+        return Ok(false);
+    }
+    let (mut one, mut two) = (SecretBytes::new(), SecretBytes::new());
+    let mut at = 0;
+    while at < len {
+        let count = usize::try_from((len - at).min(BLOCK)).unwrap_or(0);
+        one.resize(count);
+        two.resize(count);
+        read_exact(&*file, path, at, one.expose_mut())?;
+        read_exact(other, other_path, at, two.expose_mut())?;
+        // What is in a segment is sealed.
+        if one.expose() != two.expose() {
+            return Ok(false);
+        }
+        at += u64::try_from(count).unwrap_or(u64::MAX);
+    }
+    Ok(true)
 }

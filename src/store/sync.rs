@@ -19,6 +19,8 @@ pub(super) struct Synced {
     pub(super) sequence: u64,
     /// `None` in a store that is open read-only.
     pub(super) witness: Option<Witness>,
+    /// Snapshots that were replaced in a state which a segment's end made durable.
+    pub(super) replaced: Vec<StreamId>,
 }
 
 /// What holds nothing any more in a state that is durable.
@@ -48,7 +50,8 @@ impl Inner {
         let mut synced = self.synced();
         self.intact()?;
         if synced.sequence >= sequence {
-            return Ok(Freed::default());
+            let snapshots = core::mem::take(&mut synced.replaced);
+            return Ok(Freed { segments: Vec::new(), snapshots });
         }
         let done = self.sync_all(&mut synced);
         // Before the lock is released: nothing is acknowledged by a sync that comes after a failed one.
@@ -63,7 +66,9 @@ impl Inner {
             let (id, path) = (writer.out.id(), Arc::clone(writer.out.path()));
             // Here: a change that comes during the fsync, which does not cover it, may free more.
             let segments = self.index().dead(writer.segment);
-            let freed = Freed { segments, snapshots: core::mem::take(&mut writer.replaced) };
+            let mut snapshots = core::mem::take(&mut synced.replaced);
+            snapshots.append(&mut writer.replaced);
+            let freed = Freed { segments, snapshots };
             (file, id, path, writer.state.sequence, in_flight, freed)
         };
         // The writer may go on meanwhile, up to the end of the segment.

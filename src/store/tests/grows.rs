@@ -111,6 +111,9 @@ fn a_purge_goes_no_further_than_what_is_kept_elsewhere() {
     refused(store.apply(change(|c| c.restart_after(id(99, 1)))));
     store.apply(change(|c| c.purge(id(22, 1)))).unwrap();
     assert_eq!(all(&store).unwrap(), ids(23..=24, 1));
+    // One that was installed and not yet purged to: nothing is committed against it.
+    store.install(take_snapshot(&store, id(23, 2), b"state"), Change::new()).unwrap();
+    refused(store.apply(change(|c| c.committed(id(24, 1)))));
     // A leader's snapshot, of another history than what is left; not of another than is committed.
     let leaders = take_snapshot(&store, id(24, 2), b"state");
     store.install(leaders, change(|c| c.purge(id(24, 2)))).unwrap();
@@ -153,6 +156,23 @@ fn a_segment_has_bounds() {
     }
     assert!(disk.list(Path::new("/raft")).is_err(), "nothing was made");
     drop(Store::create(place(&disk), &keyring, options().segment_size(1 << 30)).unwrap());
+}
+
+/// A log may be there that is not seen: its segments are links, or elsewhere for now.
+#[test]
+fn no_log_is_made_over_the_witness_of_another() {
+    let (disk, keyring, store) = fresh();
+    store.apply(entries(1..=5, 1)).unwrap();
+    drop(store);
+    for path in segments(&disk) {
+        disk.rename(&path, &path.with_extension("away")).unwrap();
+    }
+    let witness = Path::new("/raft/store.witness");
+    let before = disk.read_file(witness).unwrap();
+    let made = Store::create(place(&disk), &keyring, options());
+    assert!(matches!(made, Err(Error::Exists(path)) if path == witness));
+    assert_eq!(disk.read_file(witness).unwrap(), before);
+    drop(keyring);
 }
 
 /// What is somebody else's stays, whatever it is called.

@@ -303,6 +303,38 @@ fn a_log_that_ends_too_early_can_be_accepted_and_nothing_is_thrown_away() {
     assert_eq!(store.accepted(), [Accept::Witness]);
 }
 
+/// Each time something else is behind the end; and whatever is cut short, it is in some file.
+#[test]
+fn what_is_kept_aside_takes_the_place_of_nothing() {
+    let (disk, mut keyring, mut store) = fresh();
+    let mut lost = Vec::new();
+    for round in 0..3 {
+        let next = store.state().last.index + 1;
+        store.apply(entries(next..=next, round + 1)).unwrap();
+        let (path, end) = (segments(&disk).pop().unwrap(), store.inner.writer().out.end());
+        drop((store, keyring));
+        overwrite(&disk, &path, end - 60, end - 59);
+        lost.push(disk.read_file(&path).unwrap());
+        // Cut short at any operation.
+        for cut in 0..60 {
+            let disk = disk.after_kill();
+            disk.cut_at(cut);
+            let opened = accepting(&disk, &[Accept::Witness]).is_ok();
+            // The witness is not synced: a power cut may leave one that knows of less.
+            for up in [disk.after_kill(), disk.after_power_cut(crate::fs::Loss::Kept, 0)] {
+                accepting(&up, &[Accept::Witness]).unwrap();
+                let kept: Vec<_> = files(&up).into_iter().map(|(_, bytes)| bytes).collect();
+                assert!(lost.iter().all(|lost| kept.contains(lost)), "{round} {cut} {opened}");
+            }
+        }
+        (keyring, store) = accepting(&disk, &[Accept::Witness]).unwrap();
+        store
+            .apply(entries(store.state().last.index + 1..=store.state().last.index + 2, 9))
+            .unwrap();
+    }
+    drop((store, keyring));
+}
+
 #[test]
 fn a_snapshot_that_is_lost_can_be_accepted() {
     for gone in [true, false] {
@@ -397,10 +429,22 @@ fn beside_a_writer_only_what_is_durable_is_read() {
     pending.wait().unwrap();
     assert_eq!(all(&look().unwrap()).unwrap(), ids(1..=5, 1));
 
+    // Also one who sees no lock.
+    let pending = store.write(entries(6..=6, 1)).unwrap();
+    disk.remove(Path::new("/raft/store.lock")).unwrap();
+    assert_eq!(all(&look().unwrap()).unwrap(), ids(1..=5, 1));
+    pending.wait().unwrap();
+    drop((store, keyring));
+    let (keyring, store) = reopen(&disk.after_kill()).unwrap();
+    drop((store, keyring));
+    let disk = disk.after_kill();
+    let (keyring, store) = reopen(&disk).unwrap();
+    let look = || Store::open(place(&disk), &keyring, options().read_only());
+
     let done = AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
-            for n in 6..=300 {
+            for n in 7..=300 {
                 let mut change = entries(n..=n, 1);
                 change.committed(id(n, 1));
                 store.apply(change).unwrap();
@@ -430,6 +474,26 @@ fn beside_a_writer_only_what_is_durable_is_read() {
             }
         }
     });
+}
+
+/// A keyring of before a rotation does not hold the DEK of what was written since: that is no wrong key.
+#[test]
+fn beside_a_writer_a_newer_dek_is_busy() {
+    let (disk, keyring, store) = fresh();
+    store.apply(entries(1..=4, 1)).unwrap();
+    let before = match Keyring::open_read_only(keys(&disk), &me("m1"), LockPolicy::Locked).unwrap()
+    {
+        Opened::Locked(locked) => locked.unlock(&unlock_key()).unwrap(),
+        Opened::Unlocked(_) => panic!("not locked"),
+    };
+    let look = || Store::open(place(&disk), &before, options().read_only());
+    assert_eq!(all(&look().unwrap()).unwrap(), ids(1..=4, 1));
+    keyring.rotate_dek(Reason::Requested).unwrap();
+    // What it can tell is that what it can open was durable.
+    store.apply(entries(5..=5, 1)).unwrap();
+    assert!(matches!(look(), Ok(_) | Err(Error::Busy(_))));
+    store.apply(entries(6..=6, 1)).unwrap();
+    assert!(matches!(look(), Err(Error::Busy(_))));
 }
 
 #[test]
@@ -502,6 +566,10 @@ fn an_inspection_names_what_is_wrong_and_writes_nothing() {
     assert!(matches!(&found.refusal, Some(Error::Missing(path)) if *path == snapshot));
     let missing = found.files.iter().filter(|file| file.verdict == Verdict::Missing).count();
     assert_eq!(missing, 2);
+    let all = options().accept(Accept::Witness).accept(Accept::Damage).accept(Accept::Snapshot);
+    let found = Store::inspect(place(&disk), Some(&keyring), &all, |_| {}).unwrap();
+    assert!(found.refusal.is_none(), "as opening says: {:?}", found.refusal);
+    Store::open(place(&disk), &keyring, all).unwrap();
 }
 
 /// On a disk that is full from some operation on: what fits not is an error, and no more than that.
