@@ -271,9 +271,9 @@ impl Slots {
         while self.len > len && self.pop().is_some() {}
     }
 
-    /// Marks the entries from the `n`th on as lost.
-    pub(super) fn lose(&mut self, n: u64) {
-        for n in n..self.len {
+    /// Marks the entries from the `n`th on, up to `end`, as lost.
+    pub(super) fn lose(&mut self, n: u64, end: u64) {
+        for n in n..end.min(self.len) {
             if let Some(slot) = self.get_mut(n) {
                 (slot.len, slot.era) = (0, 0);
             }

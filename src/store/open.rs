@@ -23,7 +23,8 @@ use super::{Inner, Store, names, read_only};
 use crate::error::{Error, Place, Result};
 use crate::fs::{self, Fs, Lock};
 use crate::keyring::{Keyring, Location};
-use crate::seal::{Cells, State, StreamId};
+use crate::seal::{Cells, LogId, State, StreamId};
+use crate::secret::SecretBytes;
 use crate::wal::{self, Appender, RESERVE};
 
 /// A store's directory, looked at and found to be whole, or accepted as it is.
@@ -198,7 +199,14 @@ pub(super) fn look(
         cells.open_state(&options.name, sealed).map_or(0, |state| state.committed.index)
     };
     let accept = options.accept.has(Accept::Damage);
-    let reading = Reading { witnessed, accept, beside, committed: &committed };
+    let log = keyring.log(&options.name)?;
+    let authentic = |id: LogId, prev, sealed: &[u8]| {
+        let mut record = SecretBytes::from(sealed);
+        let after = LogId { era: prev, ..LogId::START };
+        log.open_batch(after, &mut [(id, record.expose_mut())]).is_ok()
+    };
+    let reading =
+        Reading { witnessed, accept, beside, committed: &committed, authentic: &authentic };
     let mut found = replay::replay(fs, dir, &reading)?;
     if found.index.segments.is_empty() {
         return Err(Error::Missing(dir.to_owned()));
@@ -214,7 +222,7 @@ pub(super) fn look(
     if !found.damages.is_empty() && !accept {
         return Err(first(&found.damages));
     }
-    found.settle_on(&state, accept)?;
+    found.settle_on(&state, &reading)?;
     if !found.damages.is_empty() {
         needed.add(Accept::Damage);
     }

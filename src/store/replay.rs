@@ -52,6 +52,8 @@ pub(super) struct Reading<'a> {
     pub(super) beside: bool,
     /// What was committed as a sealed state cell has it; 0 if it cannot be opened.
     pub(super) committed: &'a dyn Fn(&[u8]) -> u64,
+    /// Reports whether a sealed entry is the one that it says it is.
+    pub(super) authentic: &'a dyn Fn(LogId, Era, &[u8]) -> bool,
 }
 
 /// What is stored in a directory.
@@ -61,8 +63,11 @@ pub(super) struct Found {
     /// The entries so far. Between two runs there is a gap: a purge that went beyond the log's end,
     /// or segments in which everything was replaced and which have gone.
     runs: Vec<Run>,
-    /// Entries that do not name the era of the one before them, and the one that they name.
-    breaks: BTreeMap<u64, Era>,
+    /// Entries that do not name the era of the one before them.
+    breaks: BTreeMap<u64, Break>,
+    /// The last state in the segment of the last entry, if gaps are left in the log: no segment that is
+    /// gone comes before it and behind that entry.
+    entered: Vec<u8>,
     /// How many entries more may be lost.
     room: u64,
     /// Something is lost behind the last entry: up to where entries were committed before.
@@ -84,6 +89,15 @@ pub(super) struct Found {
     pub(super) torn: Option<Damage>,
     /// Corruption amid what is whole.
     pub(super) damages: Vec<Damage>,
+}
+
+/// An entry that does not name the era of the one before it.
+#[derive(Clone, Copy)]
+struct Break {
+    /// The era that it names.
+    prev: Era,
+    /// What was committed before it, if gaps are left in the log.
+    committed: u64,
 }
 
 /// Entries without a gap.
@@ -131,7 +145,7 @@ pub(super) fn replay(fs: &dyn Fs, dir: &Path, reading: &Reading<'_>) -> Result<F
             let gone = segment.name.sequence.saturating_sub(found.named.saturating_add(1));
             found.room += gone.saturating_mul(GONE).min(ALL_GONE);
         }
-        let read = change::read(&*file, &segment.path, last, id)?;
+        let read = change::read(&*file, &segment.path, (id, last), reading)?;
         found.index.segments.insert(id, Segment::new(segment.path, false));
         (found.last, found.named) = (id, segment.name.sequence);
         if last {
@@ -186,9 +200,17 @@ impl Found {
             while gaps.next_if(|at| *at <= n).is_some() {
                 gap(self);
             }
-            self.entry(id, prev, slot);
+            let contradicted = self.entry(id, prev, slot).filter(|_| reading.accept);
+            if let Some(found) = contradicted.and_then(|at| self.breaks.get_mut(&at)) {
+                found.committed = (reading.committed)(&self.entered);
+            }
         }
         gaps.for_each(|_| gap(self));
+        let last = self.runs.last().and_then(|run| run.slots.last());
+        let same = last.is_some_and(|last| last.segment == segment);
+        if reading.accept && same && !change.state.is_empty() {
+            self.entered.clone_from(&change.state);
+        }
         self.meta = change.meta.or(self.meta.take());
         self.snapshot = change.snapshot.or(self.snapshot.take());
         if !change.state.is_empty() {
@@ -196,14 +218,19 @@ impl Found {
         }
     }
 
-    /// Adds an entry, in place of those from its index on.
-    fn entry(&mut self, id: LogId, prev: Era, slot: Slot) {
-        self.breaks.split_off(&id.index);
+    /// Adds an entry, in place of those from its index on. Returns where something contradicts what is
+    /// stored before it.
+    fn entry(&mut self, id: LogId, prev: Era, slot: Slot) -> Option<u64> {
         while self.runs.pop_if(|run| run.first >= id.index).is_some() {}
         if let Some(run) = self.runs.last_mut() {
             run.slots.truncate(id.index.saturating_sub(run.first));
         }
+        self.breaks.split_off(&self.runs.last().map_or(0, Run::end));
         self.vouch(prev);
+        // Also where entries are missing in between.
+        let before = self.runs.last().and_then(|run| Some((run.end(), run.slots.last()?)));
+        let other = |last: Slot| last.len != 0 && last.era != prev.get();
+        let contradicted = before.filter(|(_, last)| other(*last)).map(|(end, _)| end);
         match self.runs.last_mut() {
             Some(run) if run.end() >= id.index => {}
             Some(run) if !self.damages.is_empty() && id.index - run.end() <= self.room => {
@@ -213,11 +240,12 @@ impl Found {
             }
             _ => self.runs.push(Run { first: id.index, prev, slots: Slots::default() }),
         }
-        let Some(run) = self.runs.last_mut() else { return };
-        if run.slots.last().is_some_and(|before| before.len != 0 && before.era != prev.get()) {
-            self.breaks.insert(id.index, prev);
+        let run = self.runs.last_mut()?;
+        if let Some(at) = contradicted {
+            self.breaks.insert(at, Break { prev, committed: 0 });
         }
         run.slots.push(slot);
+        contradicted
     }
 
     /// Behind a gap something names `era` as that of an entry at, or behind, the last one: what was
@@ -230,11 +258,46 @@ impl Found {
         }
         let first = committed.saturating_add(1).max(run.first);
         if first < run.end() {
-            run.slots.lose(first - run.first);
+            run.slots.lose(first - run.first, u64::MAX);
             self.breaks.split_off(&first);
-            let place = Place { file: None, offset: None, index: Some(first) };
-            self.damages.push(Damage { what: "entries that may have been replaced", place });
+            self.may_be_replaced(first);
         }
+    }
+
+    fn may_be_replaced(&mut self, first: u64) {
+        let place = Place { file: None, offset: None, index: Some(first) };
+        self.damages.push(Damage { what: "entries that may have been replaced", place });
+    }
+
+    /// The state is behind everything, and names the era of the last entry: as an entry behind that
+    /// one would.
+    fn end_with(&mut self, last: LogId, committed: &dyn Fn(&[u8]) -> u64) {
+        if let Some(run) = self.runs.last_mut() {
+            run.slots.truncate(last.index.saturating_add(1).saturating_sub(run.first));
+        }
+        self.vouch(last.era);
+        if let Some(run) = self.runs.last()
+            && run.slots.last().is_some_and(|slot| slot.len != 0 && slot.era != last.era.get())
+        {
+            let committed = committed(&self.entered);
+            self.breaks.insert(run.end(), Break { prev: last.era, committed });
+        }
+    }
+
+    /// Takes the entries for lost that something contradicts which was stored later: the entries
+    /// that replaced them were in a segment that is gone, which no frame tells.
+    fn lose_contradicted(&mut self, start: u64, last: LogId) {
+        let Some(run) = self.runs.last_mut() else { return };
+        let breaks = self.breaks.split_off(&start.saturating_add(1));
+        let mut lost = Vec::new();
+        for (index, Break { committed, .. }) in breaks {
+            let from = committed.saturating_add(1).max(start).max(run.first);
+            if from < index && index <= last.index.saturating_add(1) {
+                run.slots.lose(from - run.first, index - run.first);
+                lost.push(from);
+            }
+        }
+        lost.into_iter().for_each(|from| self.may_be_replaced(from));
     }
 
     /// Leaves the entries that `state` says there are; with `accept`, lost ones among them.
@@ -242,7 +305,8 @@ impl Found {
     /// # Errors
     ///
     /// [`Error::Damaged`] if they are not all there, or do not follow each other.
-    pub(super) fn settle_on(&mut self, state: &State, accept: bool) -> Result<()> {
+    pub(super) fn settle_on(&mut self, state: &State, reading: &Reading<'_>) -> Result<()> {
+        let accept = reading.accept;
         let (last, purged) = (state.last, state.purged);
         self.index.purged = purged;
         if last == purged {
@@ -256,7 +320,9 @@ impl Found {
             (purged, _) => purged.index.saturating_add(1),
         };
         if accept {
+            self.end_with(last, reading.committed);
             self.close_gaps(start, last);
+            self.lose_contradicted(start, last);
         }
         let missing = |index| Err(Error::damaged("entries are missing").at_index(index));
         let Some(run) = self.runs.pop() else { return missing(last.index) };
@@ -268,12 +334,12 @@ impl Found {
         }
         let lost = |index: u64| self.index.get(index).is_some_and(|slot| slot.len == 0);
         let prev = match (self.breaks.get(&start), self.index.get(purged.index)) {
+            _ if lost(start) => purged.era,
             // What was purged need not be what is stored: the log went on after an entry that it did
             // not hold.
-            (Some(prev), _) => *prev,
+            (Some(found), _) => found.prev,
             (None, Some(slot)) if first < start && slot.len != 0 => Era::term(slot.era),
             (None, Some(_)) if first < start => purged.era,
-            _ if lost(start) => purged.era,
             _ => prev,
         };
         let end_lost = lost(last.index);
@@ -293,18 +359,11 @@ impl Found {
     /// Makes one run of what is left between `start` and `last`, with lost entries where the log has
     /// none. Without corruption, and where more is missing than was stored, it stays as it is.
     fn close_gaps(&mut self, start: u64, last: LogId) {
-        let whole = self.gap.is_none()
-            && self.runs.last().is_some_and(|run| run.first <= start && run.end() > last.index);
+        let whole =
+            self.runs.last().is_some_and(|run| run.first <= start && run.end() > last.index);
         if whole {
             return;
         }
-        if let Some(run) = self.runs.last_mut()
-            && run.end() > last.index
-        {
-            run.slots.truncate(last.index + 1 - run.first);
-        }
-        // The state is behind every gap, and names the era of the last entry.
-        self.vouch(last.era);
         let mut joined = Run { first: start, prev: Era::NONE, slots: Slots::default() };
         let mut lost = Vec::new();
         for run in core::mem::take(&mut self.runs) {
@@ -314,12 +373,6 @@ impl Found {
             let behind = run.slots.get(0).map_or(self.last, |slot| slot.segment);
             if run.first > joined.end() {
                 let gap = run.first - joined.end();
-                // Nothing tells what was in the gap: what is before it must be of the era that the
-                // entry behind it names.
-                let vouched = joined.slots.last();
-                if vouched.is_some_and(|slot| slot.len != 0 && slot.era != run.prev.get()) {
-                    joined.slots.lose(0);
-                }
                 lost.push((joined.end(), gap));
                 if gap > self.room {
                     self.runs.push(run);

@@ -12,6 +12,7 @@ use crate::secret::SecretKey;
 
 mod attacks;
 mod basics;
+mod contradicted;
 mod crash;
 mod gate;
 mod grows;

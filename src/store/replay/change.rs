@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::Damage;
+use super::{Damage, Reading};
 use crate::error::{Error, Place, Result};
 use crate::fs::File;
 use crate::key::DekId;
@@ -40,7 +40,12 @@ pub(super) struct Segment {
 }
 
 /// Reads a segment; `last`: no other follows it.
-pub(super) fn read(file: &dyn File, path: &Path, last: bool, segment: u32) -> Result<Segment> {
+pub(super) fn read(
+    file: &dyn File,
+    path: &Path,
+    (segment, last): (u32, bool),
+    reading: &Reading<'_>,
+) -> Result<Segment> {
     let mut reader = SegmentReader::new(file, path, last, Some(0))?;
     let (mut changes, mut clean) = (Vec::new(), false);
     let mut change = Change::default();
@@ -62,11 +67,15 @@ pub(super) fn read(file: &dyn File, path: &Path, last: bool, segment: u32) -> Re
                 if record.check != Check::Good || record.odd_word {
                     note(&mut change, record.offset, "an altered frame");
                 }
-                let taken = change.take(record, &reader, segment);
+                let taken = change.take(record, &reader, segment, reading);
                 match taken.map_err(|e| e.in_file(path).at_offset(record.offset)) {
                     Ok(true) => changes.push(core::mem::take(&mut change)),
                     Ok(false) => {}
                     Err(Error::Damaged { what, .. }) => lose(&mut change, record.offset, what),
+                    // No CRC covers a frame's kind, so that this may be corruption too.
+                    Err(Error::Unsupported { .. }) if reading.accept => {
+                        lose(&mut change, record.offset, "a frame of another version");
+                    }
                     Err(other) => return Err(other),
                 }
             }
@@ -85,7 +94,13 @@ pub(super) fn read(file: &dyn File, path: &Path, last: bool, segment: u32) -> Re
 
 impl Change {
     /// Adds a frame; reports whether it ends the change.
-    fn take(&mut self, record: Record, reader: &SegmentReader<'_>, segment: u32) -> Result<bool> {
+    fn take(
+        &mut self,
+        record: Record,
+        reader: &SegmentReader<'_>,
+        segment: u32,
+        reading: &Reading<'_>,
+    ) -> Result<bool> {
         let data = reader.data();
         let short = || Error::damaged("too short for its kind");
         match record.kind {
@@ -95,6 +110,11 @@ impl Change {
             RECORD => {
                 let (id, prev, sealed) = format::parse_record(data)?;
                 self.name_dek(Log::dek_of(sealed)?);
+                // Behind what is lost no CRC says that it is whole, and it is to vouch for others.
+                let unverified = reading.accept && record.check == Check::Unverified;
+                if unverified && !(reading.authentic)(id, prev, sealed) {
+                    return Err(Error::damaged("an altered frame"));
+                }
                 let out_of_range = || Error::damaged("a frame out of range");
                 let slot = Slot {
                     era: id.era.get(),

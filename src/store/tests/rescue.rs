@@ -9,12 +9,12 @@ fn files(disk: &SimFs) -> Vec<(PathBuf, Vec<u8>)> {
     paths.map(|path| (path.clone(), disk.read_file(&path).unwrap())).collect()
 }
 
-fn names(disk: &SimFs) -> Vec<PathBuf> {
+pub(super) fn names(disk: &SimFs) -> Vec<PathBuf> {
     files(disk).into_iter().map(|(path, _)| path).collect()
 }
 
 /// Every file is there that was there before.
-fn none_gone(before: &[PathBuf], disk: &SimFs) -> bool {
+pub(super) fn none_gone(before: &[PathBuf], disk: &SimFs) -> bool {
     let now = names(disk);
     before.iter().all(|path| now.contains(path))
 }
@@ -25,12 +25,12 @@ fn open_with(disk: &SimFs, options: Options<'_>) -> Result<(Keyring, Store)> {
     Ok((keyring, store))
 }
 
-fn accepting(disk: &SimFs, what: &[Accept]) -> Result<(Keyring, Store)> {
+pub(super) fn accepting(disk: &SimFs, what: &[Accept]) -> Result<(Keyring, Store)> {
     open_with(disk, what.iter().fold(options(), |options, one| options.accept(*one)))
 }
 
 /// What is left of each entry, by asking for one after the other.
-fn left(store: &Store) -> Vec<LogId> {
+pub(super) fn left(store: &Store) -> Vec<LogId> {
     let state = store.state();
     let of = |index| match store.entry(index) {
         Ok(Some((id, plain))) => {
@@ -74,7 +74,7 @@ fn replaced(committed: &[(u64, u64)]) -> SimFs {
 }
 
 /// Where each frame of an entry begins in the only segment, in the order of the file.
-fn frames(disk: &SimFs) -> (PathBuf, Vec<(u64, u64)>) {
+pub(super) fn frames(disk: &SimFs) -> (PathBuf, Vec<(u64, u64)>) {
     let path = segments(disk).pop().unwrap();
     let file = disk.open_read(&path).unwrap();
     let mut reader = crate::wal::SegmentReader::new(&*file, &path, true, Some(0)).unwrap();
@@ -88,7 +88,7 @@ fn frames(disk: &SimFs) -> (PathBuf, Vec<(u64, u64)>) {
     (path, found)
 }
 
-fn overwrite(disk: &SimFs, path: &Path, from: u64, to: u64) {
+pub(super) fn overwrite(disk: &SimFs, path: &Path, from: u64, to: u64) {
     let mut bytes = disk.read_file(path).unwrap();
     let [from, to] = [from, to].map(|at| usize::try_from(at).unwrap());
     bytes[from..to].iter_mut().for_each(|byte| *byte ^= 0x5a);
