@@ -9,6 +9,7 @@ pub mod fixed;
 pub mod key_file;
 pub mod reference;
 pub mod segment;
+pub mod store;
 pub mod swarm;
 
 /// The first byte, which chooses what a target does with the others.

@@ -15,6 +15,7 @@ use nodeseal_fuzz::fixed::{self, ACTIVE, DEKS, KEK, RETIRING};
 use nodeseal_fuzz::key_file::Field;
 use nodeseal_fuzz::reference::{self, Key, Place, StreamFacts};
 use nodeseal_fuzz::segment::{self, ENTRY, Writer};
+use nodeseal_fuzz::store::Damage;
 use nodeseal_fuzz::swarm::{
     self, DEK, Value, boxed_record, clear_record, fernet_record, fields, put_bytes, put_uint,
 };
@@ -170,14 +171,30 @@ fn sealed(seeds: &mut Seeds) {
     }
 }
 
-/// How a store's frames are changed: see the target.
+/// How a store's files are changed: see the target.
 fn stores(seeds: &mut Seeds) {
-    for segment in 0..6 {
-        seeds.add("store", format!("whole-{segment}"), [1, segment]);
+    // The store, the mode, limits of reading.
+    let head = |scene: u8, mode: u8| [scene, mode, 2, 60, 7, 3];
+    let damage = |scene: u8, damage: &[u8]| [&head(scene, 2), damage].concat();
+    for scene in 0..6 {
+        seeds.add("store", format!("whole-{scene}"), head(scene, 2));
         for kind in 0..7 {
-            let edit = [1, segment, kind, 2 + segment, 3 + kind, 24];
-            seeds.add("store", format!("edit-{kind}-{segment}"), edit);
+            let edit = [1, kind, 2 + scene, 3 + kind, 24];
+            seeds.add(
+                "store",
+                format!("edit-{kind}-{scene}"),
+                [&head(scene, 1), &edit[..]].concat(),
+            );
         }
+        for kind in 0..6 {
+            // A segment amid others, the witness or the snapshot, whatever has this number.
+            for file in [1, 4, 7] {
+                let one = Damage::encode(kind, file, 3 + kind, 300 * u16::from(kind), 500);
+                seeds.add("store", format!("lost-{kind}-{file}-{scene}"), damage(scene, &one));
+            }
+        }
+        let two = [Damage::encode(1, 0, 0, 200, 90), Damage::encode(2, 2, 9, 0, u16::MAX)];
+        seeds.add("store", format!("lost-twice-{scene}"), damage(scene, &two.concat()));
     }
     let mut writer = Writer::default();
     writer.record(segment::CRC, b"");
@@ -185,7 +202,7 @@ fn stores(seeds: &mut Seeds) {
     for kind in 16..20 {
         writer.record(kind, &[kind as u8; 200]);
     }
-    seeds.add("store", "raw", [&[0, 1], &writer.end()[..]].concat());
+    seeds.add("store", "raw", [&head(0, 0), &[1], &writer.end()[..]].concat());
 }
 
 fn swarm_made(seeds: &mut Seeds) {
