@@ -202,7 +202,7 @@ fn stores(seeds: &mut Seeds) {
     for kind in 16..20 {
         writer.record(kind, &[kind as u8; 200]);
     }
-    seeds.add("store", "raw", [&head(0, 0), &[1], &writer.end()[..]].concat());
+    seeds.add("store", "raw", [&head(0, 0)[..], &[1], &writer.end()[..]].concat());
 }
 
 fn swarm_made(seeds: &mut Seeds) {
