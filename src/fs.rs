@@ -101,13 +101,14 @@ pub trait Fs: fmt::Debug + Send + Sync {
         Err(io::ErrorKind::Unsupported.into())
     }
 
-    /// Creates a folder (0700) and those missing above it, and makes their names durable. A folder
-    /// that is there already is left as it is; its name is made durable too, because a process may
-    /// have been killed between its creation and that, unless the folder above may not be read.
+    /// Creates a directory (0700) and those missing above it, and makes their names durable. One that
+    /// exists is left as it is; its name is made durable too, because a process may have been killed
+    /// between its creation and that, unless the directory above may not be read.
     ///
     /// # Errors
     ///
-    /// What the system says.
+    /// What the system says. A directory whose name could not be made durable is removed again, since
+    /// after a failed sync a second one would succeed without it.
     fn create_dir_all(&self, dir: &Path) -> io::Result<()> {
         let above = folder(dir);
         let sync_found = |found: &Path| match found.parent().map(|_| self.sync_dir(folder(found))) {
@@ -115,7 +116,7 @@ pub trait Fs: fmt::Debug + Send + Sync {
             _ => Ok(()),
         };
         match self.create_dir(dir) {
-            Ok(()) => sync_found(above)?,
+            Ok(()) => {}
             Err(e) if e.kind() == io::ErrorKind::NotFound && above != dir => {
                 self.create_dir_all(above)?;
                 self.create_dir(dir)?;
@@ -127,7 +128,10 @@ pub trait Fs: fmt::Debug + Send + Sync {
             }
             Err(e) => return Err(e),
         }
-        self.sync_dir(above)
+        sync_found(above).and_then(|()| self.sync_dir(above)).inspect_err(|_| {
+            // If this fails too, the caller has the first error.
+            let _ = self.remove_dir(dir);
+        })
     }
 
     /// The names of the plain files in a folder, sorted; neither folders nor symbolic links.

@@ -216,6 +216,25 @@ fn created_folders_are_durable_also_after_a_crash_amid() {
     }
 }
 
+/// After a failed sync the names that it was for count as durable, whatever becomes of them.
+#[test]
+fn a_directory_whose_name_may_be_lost_is_created_again() {
+    let deep = Path::new("/a/b/c");
+    let calm = SimFs::new();
+    calm.create_dir_all(deep).unwrap();
+    for n in 0..calm.operations() {
+        let disk = SimFs::new();
+        disk.fail_at(n, io::ErrorKind::Other);
+        let Err(_) = disk.create_dir_all(deep) else { panic!("operation {n} did not fail") };
+        disk.create_dir_all(deep).unwrap();
+        for loss in Loss::ALL {
+            for seed in 0..SEEDS {
+                disk.after_power_cut(*loss, seed).list(deep).unwrap_or_else(|e| panic!("{n}: {e}"));
+            }
+        }
+    }
+}
+
 /// Nobody's folder to read, as `/` may be in a container.
 #[test]
 fn only_what_is_there_already_may_be_in_a_folder_that_cannot_be_synced() {
