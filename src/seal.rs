@@ -120,5 +120,10 @@ fn key(shared: &Shared, dek: &LiveDek, format: u8, log: &str) -> Arc<SecretKey> 
 
 /// An AAD of names, each after its length.
 fn aad(names: &[&[u8]]) -> Vec<u8> {
-    names.iter().flat_map(|name| [&hkdf::len64(name)[..], name].concat()).collect()
+    let mut aad = Vec::with_capacity(names.iter().map(|name| 8 + name.len()).sum());
+    for name in names {
+        aad.extend_from_slice(&hkdf::len64(name));
+        aad.extend_from_slice(name);
+    }
+    aad
 }

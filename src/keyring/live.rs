@@ -26,6 +26,14 @@ struct Derived {
     key: Arc<SecretKey>,
 }
 
+impl Derived {
+    /// Most keys have no name: with AVX-512 to compare nothing takes 80 ns, for its masked load of a
+    /// dangling pointer traps into microcode.
+    fn is_for(&self, name: &str) -> bool {
+        (self.name.is_empty() && name.is_empty()) || *self.name == *name
+    }
+}
+
 impl LiveDek {
     pub(super) fn new(dek: Dek, used: u64) -> Self {
         Self {
@@ -53,7 +61,7 @@ impl LiveDek {
         derive: impl FnOnce(&SecretKey) -> SecretKey,
     ) -> Arc<SecretKey> {
         let find = |all: &[Derived]| {
-            let found = all.iter().find(|one| one.format == format && *one.name == *name);
+            let found = all.iter().find(|one| one.format == format && one.is_for(name));
             found.map(|one| Arc::clone(&one.key))
         };
         let known = find(&self.derived.read().unwrap_or_else(PoisonError::into_inner));
