@@ -174,6 +174,17 @@ pub trait Fs: fmt::Debug + Send + Sync {
         Ok(None)
     }
 
+    /// Opens a directory, to ask it later whether a name in it may have changed. `None` where
+    /// directories cannot tell.
+    ///
+    /// # Errors
+    ///
+    /// `NotFound`, `NotADirectory`, or what the system says.
+    fn open_dir(&self, dir: &Path) -> io::Result<Option<Box<dyn Dir>>> {
+        let _ = dir;
+        Ok(None)
+    }
+
     /// Takes the exclusive lock on a file that is there, as etcd takes it on the segments of its log:
     /// of the open file (`F_OFD_SETLK`), over its whole length. It does not conflict with the lock
     /// of [`try_lock`](Self::try_lock). `None`: another holds it. Dropping the guard releases it.
@@ -199,6 +210,32 @@ impl FileId {
     #[must_use]
     pub const fn new(device: u64, number: u64) -> Self {
         Self { device, number }
+    }
+}
+
+/// An open directory.
+pub trait Dir: fmt::Debug + Send + Sync {
+    /// Returns when a name in the directory, or its own name, last changed: in the ticks of the file
+    /// system's clock, so that two changes shortly after one another may have the same time.
+    ///
+    /// # Errors
+    ///
+    /// What the system says.
+    fn changed(&self) -> io::Result<Option<ChangeTime>>;
+}
+
+/// When a directory last changed, by its file system's clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChangeTime {
+    seconds: i64,
+    nanoseconds: i64,
+}
+
+impl ChangeTime {
+    /// Seconds since 1970, and nanoseconds beyond them.
+    #[must_use]
+    pub const fn new(seconds: i64, nanoseconds: i64) -> Self {
+        Self { seconds, nanoseconds }
     }
 }
 

@@ -77,6 +77,7 @@ mod format;
 mod frames;
 mod index;
 mod inspect;
+mod named;
 mod names;
 mod next;
 mod open;

@@ -4,7 +4,7 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-use super::{File, FileId, Fs, Lock, folder};
+use super::{ChangeTime, Dir, File, FileId, Fs, Lock, folder};
 
 #[cfg(not(unix))]
 compile_error!("nodeseal needs a unix system: elsewhere folders cannot be synced");
@@ -43,11 +43,7 @@ impl Fs for RealFs {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let dir = fs::File::open(dir)?;
-        if !dir.metadata()?.is_dir() {
-            return Err(io::ErrorKind::NotADirectory.into());
-        }
-        dir.sync_all()
+        open_dir(dir)?.sync_all()
     }
 
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
@@ -95,6 +91,10 @@ impl Fs for RealFs {
 
     fn id_of(&self, path: &Path) -> io::Result<Option<FileId>> {
         Ok(Some(id(&fs::symlink_metadata(path)?)))
+    }
+
+    fn open_dir(&self, dir: &Path) -> io::Result<Option<Box<dyn Dir>>> {
+        Ok(Some(Box::new(RealDir(open_dir(dir)?))))
     }
 
     #[cfg(all(feature = "swarm", target_os = "linux"))]
@@ -167,6 +167,14 @@ fn open(path: &Path, options: &OpenOptions) -> io::Result<Box<dyn File>> {
     Ok(Box::new(RealFile(file)))
 }
 
+fn open_dir(dir: &Path) -> io::Result<fs::File> {
+    let dir = fs::File::open(dir)?;
+    if !dir.metadata()?.is_dir() {
+        return Err(io::ErrorKind::NotADirectory.into());
+    }
+    Ok(dir)
+}
+
 /// Opens a lock file that exists. Creates nothing, not even where a symbolic link points.
 fn open_lock(path: &Path, options: &OpenOptions) -> io::Result<fs::File> {
     let strange = || io::Error::new(io::ErrorKind::InvalidInput, "the lock is not a plain file");
@@ -184,6 +192,16 @@ fn open_lock(path: &Path, options: &OpenOptions) -> io::Result<fs::File> {
 
 fn id(metadata: &fs::Metadata) -> FileId {
     FileId::new(metadata.dev(), metadata.ino())
+}
+
+#[derive(Debug)]
+struct RealDir(fs::File);
+
+impl Dir for RealDir {
+    fn changed(&self) -> io::Result<Option<ChangeTime>> {
+        let found = self.0.metadata()?;
+        Ok(Some(ChangeTime::new(found.ctime(), found.ctime_nsec())))
+    }
 }
 
 #[derive(Debug)]

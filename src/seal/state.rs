@@ -50,12 +50,23 @@ impl Cells {
     /// [`Misuse::TooLarge`](crate::Misuse::TooLarge) for a vote over 4096 bytes, or as
     /// [`Cells::seal`].
     pub fn seal_state(&self, log: &str, state: &State) -> Result<SealedCell> {
-        if state.vote.len() > MAX_VOTE {
-            return Err(Error::too_large("a vote", state.vote.len(), MAX_VOTE));
+        self.seal_state_with(log, state, &[])
+    }
+
+    /// Like [`Cells::seal_state`], with `extra` before the vote, of which it counts as a part.
+    pub(crate) fn seal_state_with(
+        &self,
+        log: &str,
+        state: &State,
+        extra: &[u8],
+    ) -> Result<SealedCell> {
+        let vote_len = extra.len() + state.vote.len();
+        if vote_len > MAX_VOTE {
+            return Err(Error::too_large("a vote", vote_len, MAX_VOTE));
         }
         // The epoch comes after the DEK: to take one may write the key file.
         let in_flight = self.acquire()?;
-        let mut plain = SecretBytes::with_capacity(128 + state.vote.len());
+        let mut plain = SecretBytes::with_capacity(128 + vote_len);
         plain.extend_from_slice(&[FORMAT]);
         let ids = [state.last, state.committed, state.purged];
         let numbers = ids.iter().flat_map(|id| [id.index, id.era.get()]);
@@ -69,6 +80,7 @@ impl Cells {
                 plain.extend_from_slice(&id.to_bytes());
             }
         }
+        plain.extend_from_slice(extra);
         plain.extend_from_slice(&state.vote);
         self.seal_under(in_flight, TABLE, log.as_bytes(), plain.expose())
     }

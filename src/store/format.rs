@@ -66,19 +66,20 @@ pub(super) struct Extra {
 
 const EXTRA: usize = 25;
 
-/// `state` with `extra` before its vote, as the cell holds it.
-pub(super) fn with_extra(state: &State, extra: &Extra) -> State {
-    let at = extra.snapshot_at;
-    let mut vote = Vec::with_capacity(EXTRA + state.vote.len());
-    for number in [at.index, at.era.get(), extra.meta] {
-        vote.extend_from_slice(&number.to_le_bytes());
+impl Extra {
+    pub(super) fn to_bytes(self) -> [u8; EXTRA] {
+        let at = self.snapshot_at;
+        let mut bytes = [0; EXTRA];
+        let numbers = [at.index, at.era.get(), self.meta];
+        for (place, number) in bytes.chunks_exact_mut(8).zip(numbers) {
+            place.copy_from_slice(&number.to_le_bytes());
+        }
+        bytes[EXTRA - 1] = self.accepted.bits();
+        bytes
     }
-    vote.push(extra.accepted.bits());
-    vote.extend_from_slice(&state.vote);
-    State { vote, ..state.clone() }
 }
 
-/// The opposite of [`with_extra`].
+/// Takes [`Extra`] off the front of the vote.
 pub(super) fn without_extra(mut state: State) -> Result<(State, Extra)> {
     let damaged = || Error::damaged("a state cell that is not a store's");
     let (index, rest) = number(&state.vote).ok_or_else(damaged)?;

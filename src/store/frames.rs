@@ -19,10 +19,11 @@ pub(super) struct Sealed {
     pub(super) frames: Frames,
     pub(super) slots: Vec<Slot>,
     pub(super) entries: Option<InFlight>,
-    pub(super) cells: Vec<SealedCell>,
     pub(super) state: State,
+    pub(super) state_cell: SealedCell,
     pub(super) extra: Extra,
-    pub(super) meta: Option<Meta>,
+    /// The metadata, and its cell.
+    pub(super) meta: Option<(Meta, SealedCell)>,
     /// A snapshot's header, and the DEK that it names.
     pub(super) header: Option<(SnapshotHeader, DekId)>,
 }
@@ -47,17 +48,16 @@ impl Inner {
             slots.push(writer.slot(*id, frame.start, frame.len())?);
             prev = id.era;
         }
-        let mut cells = Vec::new();
-        if let Some(meta) = &meta {
-            cells.push(self.put_meta(&mut frames, meta, extra.meta)?);
-        }
+        let meta_cell = meta.as_ref().map(|meta| self.put_meta(&mut frames, meta, extra.meta));
+        let meta = meta.zip(meta_cell.transpose()?);
         if let Some(header) = &header {
             frames.put(SNAPSHOT, &[&header[..]])?;
         }
         let header_dek = header.as_ref().map(|header| Streams::dek_of(&header[..])).transpose()?;
         let header = header.zip(header_dek);
-        cells.push(self.put_state(&mut frames, &state, &extra, writer.durable)?);
-        Ok(Sealed { frames, slots, entries, cells, state, extra, meta, header })
+        let durable = self.view.seen().durable;
+        let state_cell = self.put_state(&mut frames, &state, &extra, durable)?;
+        Ok(Sealed { frames, slots, entries, state, state_cell, extra, meta, header })
     }
 
     fn seal_entries(&self, after: LogId, change: &mut Change) -> Result<Option<InFlight>> {
@@ -95,7 +95,7 @@ impl Inner {
         extra: &Extra,
         durable: u64,
     ) -> Result<SealedCell> {
-        let cell = self.cells.seal_state(&self.name, &format::with_extra(state, extra))?;
+        let cell = self.cells.seal_state_with(&self.name, state, &extra.to_bytes())?;
         let (sequence, durable) = (state.sequence.to_le_bytes(), durable.to_le_bytes());
         frames.put(STATE, &[&sequence, &durable, cell.bytes()])?;
         Ok(cell)

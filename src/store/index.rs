@@ -122,6 +122,9 @@ impl Index {
     /// The segments before `last` that hold nothing of the log any more. A damaged one may have held
     /// what is lost, as long as entries before it are in the log.
     pub(super) fn dead(&self, last: u32) -> Vec<u32> {
+        if self.segments.len() < 2 {
+            return Vec::new();
+        }
         let first = self.get(self.first).map_or(u32::MAX, |slot| slot.segment);
         let dead = self.segments.range(..last);
         dead.filter(|(id, entry)| entry.live == 0 && (!entry.damaged || **id < first))

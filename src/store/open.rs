@@ -8,6 +8,7 @@ use super::accept::{Accept, Accepted};
 use super::change::Change;
 use super::files::Files;
 use super::format::{self, Extra, Meta, SnapshotHeader};
+use super::named::Named;
 use super::next::Next;
 use super::options::{Options, Progress};
 use super::replay::{self, Damage, Found, Reading};
@@ -345,7 +346,14 @@ impl Inner {
         let size = options.segment_size.saturating_add(RESERVE);
         let next = || Next::new(Arc::clone(&fs), &dir, size, options.prepare_ahead);
         let next = (!options.read_only).then(next).transpose()?;
-        let synced = Synced { sequence: state.sequence, witness, replaced: Vec::new() };
+        let named = Named::new(&*fs, &dir)?;
+        let synced = Synced {
+            sequence: state.sequence,
+            witness,
+            named,
+            in_flight: Vec::new(),
+            replaced: Vec::new(),
+        };
         let before = extra.accepted;
         extra.accepted = before.union(needed);
         let unsaved = extra.accepted != before;
@@ -353,7 +361,6 @@ impl Inner {
             out,
             segment: found.last,
             named: found.named,
-            durable: state.sequence,
             snapshot: found.snapshot.filter(|_| state.snapshot.is_some()),
             state,
             extra,

@@ -1,6 +1,7 @@
 //! Segments: begun and ended.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::Inner;
 use super::format::{MAGIC, SNAPSHOT, SnapshotHeader};
@@ -51,12 +52,13 @@ impl Inner {
         let begun = self.begin_segment(writer, path)?;
 
         let closed = writer.out.close();
-        let kept = closed.and_then(|()| self.still_named(writer.out.id(), writer.out.path()));
+        let (id, path) = (writer.out.id(), Arc::clone(writer.out.path()));
+        let kept = closed.and_then(|()| synced.named.check(&*self.fs, id, &path));
         self.or_poison(kept)?;
         // What is in it is durable.
         writer.in_flight.clear();
-        writer.durable = writer.state.sequence;
         synced.sequence = writer.state.sequence;
+        self.view.seen().durable = synced.sequence;
         synced.replaced.append(&mut writer.replaced);
         self.name_segment(writer, (segment, named), begun)
     }

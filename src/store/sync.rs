@@ -5,13 +5,13 @@
 //! [`Inner::synced`], everything that syncs the directory [`Inner::names`], and whoever gets a lock
 //! looks for an earlier failure before anything else.
 
-use std::path::Path;
 use std::sync::{Arc, PoisonError};
 
 use super::Inner;
+use super::named::Named;
 use super::witness::Witness;
 use crate::error::{Error, Result};
-use crate::fs::{self, FileId};
+use crate::fs;
 use crate::seal::{InFlight, StreamId};
 
 /// What has been made durable.
@@ -19,6 +19,9 @@ pub(super) struct Synced {
     pub(super) sequence: u64,
     /// `None` in a store that is open read-only.
     pub(super) witness: Option<Witness>,
+    pub(super) named: Named,
+    /// Holds the DEKs of what a sync makes durable; kept for its memory.
+    pub(super) in_flight: Vec<InFlight>,
     /// Snapshots that were replaced in a state which a segment's end made durable.
     pub(super) replaced: Vec<StreamId>,
 }
@@ -59,9 +62,9 @@ impl Inner {
     }
 
     fn sync_all(&self, synced: &mut Synced) -> Result<Freed> {
-        let (file, id, path, sequence, in_flight, freed) = {
+        let (file, id, path, sequence, freed) = {
             let mut writer = self.writer();
-            let in_flight = core::mem::take(&mut writer.in_flight);
+            synced.in_flight.append(&mut writer.in_flight);
             let file = Arc::clone(writer.out.file());
             let (id, path) = (writer.out.id(), Arc::clone(writer.out.path()));
             // Here: a change that comes during the fsync, which does not cover it, may free more.
@@ -69,38 +72,19 @@ impl Inner {
             let mut snapshots = core::mem::take(&mut synced.replaced);
             snapshots.append(&mut writer.replaced);
             let freed = Freed { segments, snapshots };
-            (file, id, path, writer.state.sequence, in_flight, freed)
+            (file, id, path, writer.state.sequence, freed)
         };
         // The writer may go on meanwhile, up to the end of the segment.
         file.sync_data().map_err(|e| Error::io("sync", &path, e))?;
-        self.still_named(id, &path)?;
-        in_flight.into_iter().for_each(InFlight::durable);
+        synced.named.check(&*self.fs, id, &path)?;
+        synced.in_flight.drain(..).for_each(InFlight::durable);
         synced.sequence = sequence;
         if let Some(witness) = &mut synced.witness {
             witness.write(&self.cells, &self.name, sequence)?;
         }
         self.stats.add().fsyncs += 1;
-        self.durable_up_to(sequence);
+        self.view.seen().durable = sequence;
         Ok(freed)
-    }
-
-    fn durable_up_to(&self, sequence: u64) {
-        let mut writer = self.writer();
-        writer.durable = writer.durable.max(sequence);
-        self.view.seen().durable = writer.durable;
-    }
-
-    /// Fails if the file no longer has its name: what is synced in a directory that was removed or
-    /// moved away is not found again.
-    pub(super) fn still_named(&self, opened: Option<FileId>, path: &Path) -> Result<()> {
-        let named = self.fs.id_of(path).map_err(|e| Error::io("stat", path, e))?;
-        match (opened, named) {
-            (Some(opened), Some(named)) if opened != named => {
-                Err(Error::damaged("the file was moved away or replaced while it was open")
-                    .in_file(path))
-            }
-            _ => Ok(()),
-        }
     }
 
     /// Makes the names in the directory durable.
@@ -122,6 +106,9 @@ impl Inner {
 
     /// Removes segments that hold no entry in a state that is durable.
     pub(super) fn remove_segments(&self, dead: &[u32]) -> Result<()> {
+        if dead.is_empty() {
+            return Ok(());
+        }
         let mut going = Vec::new();
         {
             // A rotation may be about to put another file in the place of one.

@@ -24,7 +24,8 @@ pub(super) struct Seen {
 
 impl View {
     pub(super) fn of(writer: &Writer) -> Self {
-        let view = Self(Mutex::default());
+        let seen = Seen { durable: writer.state.sequence, ..Seen::default() };
+        let view = Self(Mutex::new(seen));
         view.show(writer, true, true);
         view
     }
@@ -40,7 +41,6 @@ impl View {
         seen.state.clone_from(&writer.state);
         seen.snapshot_at = writer.extra.snapshot_at;
         seen.accepted = writer.extra.accepted;
-        seen.durable = writer.durable;
         if meta {
             seen.meta = Arc::new(writer.meta.clone());
         }

@@ -24,8 +24,6 @@ pub(super) struct Writer {
     pub(super) snapshot: Option<SnapshotHeader>,
     /// Holds the DEKs of what is written and not yet durable.
     pub(super) in_flight: Vec<InFlight>,
-    /// Up to which sequence changes are durable.
-    pub(super) durable: u64,
     /// Snapshots whose files go once what replaced them is durable.
     pub(super) replaced: Vec<StreamId>,
     /// The log does not say yet what was accepted when it was opened.
@@ -207,7 +205,8 @@ impl Inner {
             index.truncate(0);
         }
         if let Some(segment) = index.segments.get_mut(&writer.segment) {
-            let named = sealed.entries.iter().chain(sealed.cells.iter().map(SealedCell::in_flight));
+            let cells = sealed.meta.iter().map(|(_, cell)| cell).chain([&sealed.state_cell]);
+            let named = sealed.entries.iter().chain(cells.map(SealedCell::in_flight));
             named.for_each(|held| segment.name_dek(held.dek()));
             sealed.header.iter().for_each(|(_, dek)| segment.name_dek(*dek));
         }
@@ -223,14 +222,15 @@ impl Inner {
         drop(stats);
         self.spare.put(sealed.frames);
         writer.in_flight.extend(sealed.entries);
-        writer.in_flight.extend(sealed.cells.into_iter().map(SealedCell::into_in_flight));
+        writer.in_flight.push(sealed.state_cell.into_in_flight());
         if let Some(old) = writer.state.snapshot.filter(|_| sealed.header.is_some()) {
             writer.replaced.push(old);
         }
         (writer.state, writer.extra) = (sealed.state, sealed.extra);
         let meta = sealed.meta.is_some();
-        if let Some(meta) = sealed.meta {
+        if let Some((meta, cell)) = sealed.meta {
             writer.meta = meta;
+            writer.in_flight.push(cell.into_in_flight());
         }
         let header = sealed.header.is_some();
         if let Some((header, _)) = sealed.header {

@@ -158,24 +158,51 @@ fn nothing_is_acknowledged_after_a_failed_sync_of_the_directory() {
     assert!(matches!(store.apply(entries(10..=10, 1)), Err(Error::Poisoned)));
 }
 
+/// Whatever the appends before it let the store remember of its directory.
 #[test]
 fn a_directory_that_was_moved_away_takes_nothing_more() {
+    use std::time::{Duration, Instant};
     let dir = tempfile::tempdir().unwrap();
     let protector = Protector::unlock_key(&unlock_key());
     let keyring = Keyring::create(dir.path().join("keys"), &me("m1"), protector, &[]).unwrap();
-    let (raft, away) = (dir.path().join("raft"), dir.path().join("away"));
-    for removed in [false, true] {
-        let store = Store::create(&raft, &keyring, options()).unwrap();
-        store.apply(entries(1..=2, 1)).unwrap();
-        if removed {
-            std::fs::remove_dir_all(&raft).unwrap();
-        } else {
-            #[expect(clippy::disallowed_methods, reason = "as somebody else does it")]
-            std::fs::rename(&raft, &away).unwrap();
+    let above = dir.path().join("above");
+    let (raft, away) = (above.join("raft"), above.join("away"));
+    // What is done to it, and until when appends may not have noticed.
+    type Taken<'a> = (&'a str, &'a dyn Fn(), Duration);
+    let moved = |from: &Path, to: &Path| {
+        #[expect(clippy::disallowed_methods, reason = "as somebody else does it")]
+        std::fs::rename(from, to).unwrap();
+    };
+    let takes: [Taken<'_>; 4] = [
+        ("removed", &|| std::fs::remove_dir_all(&raft).unwrap(), Duration::ZERO),
+        ("moved", &|| moved(&raft, &away), Duration::ZERO),
+        ("segment moved", &|| moved(&only_segment(&raft), &raft.join("other")), Duration::ZERO),
+        ("moved above", &|| moved(&above, &dir.path().join("gone")), Duration::from_millis(25)),
+    ];
+    for millis in [0, 1, 5, 19, 21, 40, 45, 50, 61, 83] {
+        for (what, take, unnoticed) in takes {
+            std::fs::create_dir_all(&above).unwrap();
+            let store = Store::create(&raft, &keyring, Options::new("raft")).unwrap();
+            let (start, mut next) = (Instant::now(), 1);
+            while next == 1 || start.elapsed() < Duration::from_millis(millis) {
+                store.apply(entries(next..=next, 1)).unwrap();
+                next += 1;
+            }
+            take();
+            thread::sleep(unnoticed);
+            assert!(store.apply(entries(next..=next, 1)).is_err(), "{what} after {millis} ms");
+            assert!(matches!(store.apply(entries(next..=next, 1)), Err(Error::Poisoned)));
+            drop(store);
+            for gone in [&above, &dir.path().join("gone")] {
+                let _ = std::fs::remove_dir_all(gone);
+            }
         }
-        assert!(store.apply(entries(3..=3, 1)).is_err(), "removed: {removed}");
-        assert!(matches!(store.apply(entries(3..=3, 1)), Err(Error::Poisoned)));
     }
+}
+
+fn only_segment(raft: &Path) -> PathBuf {
+    let mut names = std::fs::read_dir(raft).unwrap().map(|entry| entry.unwrap().path());
+    names.find(|path| path.extension().is_some_and(|end| end == "wal")).unwrap()
 }
 
 /// What was written into a segment before it ended is durable when the next one is.
