@@ -11,7 +11,7 @@ use super::secretbox::{self, NONCE_LEN, PREFIX_LEN, Subkey};
 use super::x25519::{self, POINT_LEN};
 use super::{TAG_LEN, random};
 use crate::error::{Error, Result};
-use crate::secret::SecretKey;
+use crate::secret::{KEY_LEN, SecretKey};
 
 /// How much longer a sealed message is than its plaintext, in bytes.
 pub(crate) const OVERHEAD: usize = POINT_LEN + TAG_LEN;
@@ -25,21 +25,25 @@ pub(crate) fn seal(recipient: &[u8; POINT_LEN], message: &mut [u8]) -> Result<()
 fn seal_with(ephemeral: &SecretKey, recipient: &[u8; POINT_LEN], message: &mut [u8]) -> Result<()> {
     let (point, tag, body) = split(message)?;
     *point = x25519::public(ephemeral);
-    let key = shared(ephemeral, recipient)?;
-    *tag = secretbox::seal(key.as_key(), &nonce(point, recipient), body);
-    Ok(())
+    let nonce = nonce(point, recipient);
+    with_shared(ephemeral, recipient, |key| *tag = secretbox::seal(key, &nonce, body))
 }
 
 /// Opens `message` in place and gives its plaintext; one that does not authenticate stays as it is.
 pub(crate) fn open<'a>(key: &SecretKey, message: &'a mut [u8]) -> Result<&'a mut [u8]> {
     let (point, tag, body) = split(message)?;
     let nonce = nonce(point, &x25519::public(key));
-    secretbox::open(shared(key, point)?.as_key(), &nonce, tag, body)?;
+    with_shared(key, point, |key| secretbox::open(key, &nonce, tag, body))??;
     Ok(body)
 }
 
-fn shared(scalar: &SecretKey, point: &[u8; POINT_LEN]) -> Result<Subkey> {
-    Ok(Subkey::new(x25519::shared(scalar, point)?.expose(), &[0; PREFIX_LEN]))
+fn with_shared<T>(
+    scalar: &SecretKey,
+    point: &[u8; POINT_LEN],
+    call: impl FnOnce(&[u8; KEY_LEN]) -> T,
+) -> Result<T> {
+    let shared = x25519::shared(scalar, point)?;
+    Ok(Subkey::with(shared.expose(), &[0; PREFIX_LEN], |subkey| call(subkey.as_key())))
 }
 
 fn nonce(ephemeral: &[u8; POINT_LEN], recipient: &[u8; POINT_LEN]) -> [u8; NONCE_LEN] {

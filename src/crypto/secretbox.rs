@@ -22,14 +22,26 @@ pub(crate) const PREFIX_LEN: usize = 16;
 pub(crate) const SUFFIX_LEN: usize = NONCE_LEN - PREFIX_LEN;
 
 /// A key together with the first part of a nonce.
+///
+/// It is filled in where it is and never returned by value: a move would leave a copy on the stack.
+#[derive(Default)]
 pub(crate) struct Subkey(Zeroizing<[u8; KEY_LEN]>);
 
 impl Subkey {
-    /// `HSalsa20(key, prefix)`.
-    pub(crate) fn new(key: &[u8; KEY_LEN], prefix: &[u8; PREFIX_LEN]) -> Self {
-        let mut subkey = Self(Zeroizing::new([0; KEY_LEN]));
-        Kernel::current().derive(key, prefix, &mut subkey.0);
-        subkey
+    /// Fills it with `HSalsa20(key, prefix)`.
+    pub(crate) fn set(&mut self, key: &[u8; KEY_LEN], prefix: &[u8; PREFIX_LEN]) {
+        Kernel::current().derive(key, prefix, &mut self.0);
+    }
+
+    /// Runs `call` with `HSalsa20(key, prefix)`, which is wiped before this returns.
+    pub(crate) fn with<T>(
+        key: &[u8; KEY_LEN],
+        prefix: &[u8; PREFIX_LEN],
+        call: impl FnOnce(&Self) -> T,
+    ) -> T {
+        let mut subkey = Self::default();
+        subkey.set(key, prefix);
+        call(&subkey)
     }
 
     /// The subkey as a key of its own, for another round of `HSalsa20`.

@@ -54,4 +54,4 @@ fn below<T>(call: impl FnOnce() -> T) -> T {
 
 #[cfg(test)]
 #[cfg(target_os = "linux")]
-mod tests;
+pub(crate) mod tests;

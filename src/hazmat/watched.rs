@@ -28,15 +28,14 @@ pub fn secretbox_batch(
     messages: &mut [([u8; 8], &mut [u8])],
     way: Way,
 ) -> Vec<bool> {
-    let subkey = Subkey::new(key.expose(), prefix);
     let mut batch: Vec<_> = messages
         .iter_mut()
         .map(|(suffix, sealed)| Message { suffix: *suffix, sealed: &mut **sealed, right: false })
         .collect();
-    match way {
+    Subkey::with(key.expose(), prefix, |subkey| match way {
         Way::Seal => subkey.seal_many(&mut batch),
         Way::Open => subkey.open_many(&mut batch),
-    }
+    });
     batch.iter().map(|message| message.right).collect()
 }
 

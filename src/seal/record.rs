@@ -19,7 +19,7 @@ use crate::crypto::TAG_LEN;
 use crate::crypto::secretbox::{self, Message, NONCE_LEN, PREFIX_LEN, SUFFIX_LEN, Subkey};
 use crate::error::{Error, Misuse, Result};
 use crate::key::DekId;
-use crate::secret::SecretKey;
+use crate::secret::{KEY_LEN, SecretKey};
 
 /// How much longer a record is than its plaintext, in bytes.
 pub const RECORD_OVERHEAD: usize = NAME_LEN + PREFIX_LEN + TAG_LEN;
@@ -45,8 +45,9 @@ impl<'a> Sealer<'a> {
         check(record)?;
         let sealed = self.head(record)?;
         let (tag, body) = sealed.split_first_chunk_mut().ok_or(Misuse::Buffer)?;
-        let subkey = subkey(self.key, (id.era, prev));
-        *tag = secretbox::seal(subkey.as_key(), &nonce(&self.head, id), body);
+        with_key_of(self.key, (id.era, prev), |key| {
+            *tag = secretbox::seal(key, &nonce(&self.head, id), body);
+        });
         Ok(())
     }
 
@@ -57,16 +58,16 @@ impl<'a> Sealer<'a> {
         records: impl Iterator<Item = Result<(LogId, &'r mut [u8])>>,
     ) -> Result<()> {
         let mut group = Group::default();
-        let mut run: Option<(Eras, Subkey)> = None;
+        let mut run = Run::default();
         for record in records {
             let (id, record) = record?;
             let eras = (id.era, prev);
-            if group.is_full() || run.as_ref().is_some_and(|(before, _)| *before != eras) {
+            let same = run.of.as_ref() == Some(&eras);
+            if group.is_full() || !same {
                 group.take(&run, Subkey::seal_many);
             }
-            if run.as_ref().is_none_or(|(before, _)| *before != eras) {
-                run =
-                    Some((eras, Subkey::new(subkey(self.key, eras).as_key(), prefix(&self.head))));
+            if !same {
+                run.begin(eras, self.key, eras, prefix(&self.head));
             }
             group.push(suffix(id), self.head(record)?);
             prev = id.era;
@@ -90,6 +91,29 @@ const HEAD_LEN: usize = NAME_LEN + PREFIX_LEN;
 
 /// The eras of a record and of the one before it.
 type Eras = (Era, Era);
+
+/// The keys of records that follow each other and share what `T` says, filled in where they are.
+struct Run<T> {
+    of: Option<T>,
+    /// The log's key between the two eras.
+    eras: Subkey,
+    /// The same, with the prefix.
+    subkey: Subkey,
+}
+
+impl<T> Default for Run<T> {
+    fn default() -> Self {
+        Self { of: None, eras: Subkey::default(), subkey: Subkey::default() }
+    }
+}
+
+impl<T> Run<T> {
+    fn begin(&mut self, of: T, key: &SecretKey, eras: Eras, prefix: &[u8; PREFIX_LEN]) {
+        self.eras.set(key.expose(), &era_bytes(eras));
+        self.subkey.set(self.eras.as_key(), prefix);
+        self.of = Some(of);
+    }
+}
 
 /// How many records are sealed or opened in one go, at most.
 const GROUP: usize = 32;
@@ -115,15 +139,11 @@ impl<'r> Group<'r> {
     }
 
     /// Has `call` work on them, empties the group, and gives them back.
-    fn take<T>(
-        &mut self,
-        run: &Option<(T, Subkey)>,
-        call: fn(&Subkey, &mut [Message<'r>]),
-    ) -> &[Message<'r>] {
+    fn take<T>(&mut self, run: &Run<T>, call: fn(&Subkey, &mut [Message<'r>])) -> &[Message<'r>] {
         let used = core::mem::take(&mut self.used);
         let messages = self.messages.get_mut(..used).unwrap_or_default();
-        if let (Some((_, subkey)), [_, ..]) = (run, &*messages) {
-            call(subkey, messages);
+        if !messages.is_empty() {
+            call(&run.subkey, messages);
         }
         messages
     }
@@ -147,7 +167,7 @@ pub(super) fn open<'a>(
 ) -> Result<&'a mut [u8]> {
     let (head, sealed) = parts(record)?;
     let (tag, body) = sealed.split_first_chunk_mut().ok_or(Misuse::Buffer)?;
-    secretbox::open(subkey(key, (id.era, prev)).as_key(), &nonce(head, id), tag, body)?;
+    with_key_of(key, (id.era, prev), |key| secretbox::open(key, &nonce(head, id), tag, body))?;
     Ok(body)
 }
 
@@ -161,7 +181,7 @@ pub(super) fn open_all(
     records: &mut [(LogId, &mut [u8])],
 ) -> Result<(), (usize, Error)> {
     let mut group = Group::default();
-    let mut run: Option<((Head, Eras), Subkey)> = None;
+    let mut run = Run::default();
     let mut judged = 0;
     let mut judge = |messages: &[Message<'_>]| {
         let wrong = messages.iter().position(|message| !message.right);
@@ -178,14 +198,13 @@ pub(super) fn open_all(
                 return Err((at, named(RECORD, record).err().unwrap_or(short)));
             }
         };
-        let same = run.as_ref().is_some_and(|((h, e), _)| h == head && *e == eras);
+        let same = run.of.as_ref().is_some_and(|(h, e)| h == head && *e == eras);
         if group.is_full() || !same {
             judge(group.take(&run, Subkey::open_many))?;
         }
         if !same {
             let key = named(RECORD, head).and_then(&key).map_err(|error| (at, error))?;
-            let subkey = Subkey::new(subkey(&key, eras).as_key(), prefix(head));
-            run = Some(((*head, eras), subkey));
+            run.begin((*head, eras), &key, eras, prefix(head));
         }
         group.push(suffix(*id), sealed);
         prev = id.era;
@@ -222,10 +241,14 @@ fn nonce(head: &Head, id: LogId) -> [u8; NONCE_LEN] {
     nonce
 }
 
-/// The log's key between a record of the one era and one of the other.
-fn subkey(key: &SecretKey, (era, prev): Eras) -> Subkey {
+/// Runs `call` with the log's key between a record of the one era and one of the other.
+fn with_key_of<T>(key: &SecretKey, eras: Eras, call: impl FnOnce(&[u8; KEY_LEN]) -> T) -> T {
+    Subkey::with(key.expose(), &era_bytes(eras), |subkey| call(subkey.as_key()))
+}
+
+fn era_bytes((era, prev): Eras) -> [u8; PREFIX_LEN] {
     let mut eras = [0; PREFIX_LEN];
     eras[..8].copy_from_slice(&era.get().to_le_bytes());
     eras[8..].copy_from_slice(&prev.get().to_le_bytes());
-    Subkey::new(key.expose(), &eras)
+    eras
 }

@@ -12,6 +12,8 @@ mod golden;
 mod independent;
 mod places;
 mod records;
+#[cfg(target_os = "linux")]
+mod stack;
 mod streams;
 mod sweeps;
 mod threads;

@@ -68,8 +68,9 @@ fn published_subkeys_are_derived() {
 
 fn published_subkeys() {
     for case in cases(HSALSA20, 2) {
-        let subkey = Subkey::new(&case.array("key"), &case.array("input"));
-        assert_eq!(subkey.as_key(), &case.array("subkey"));
+        Subkey::with(&case.array("key"), &case.array("input"), |subkey| {
+            assert_eq!(subkey.as_key(), &case.array("subkey"));
+        });
     }
 }
 

@@ -19,8 +19,17 @@ const GAP: usize = 8 << 10;
 
 /// How deep below the call's caller any eight bytes in a row of `secrets` are found.
 fn residue(secrets: &[&[u8]], call: impl FnOnce() + Send) -> Vec<usize> {
+    depths(&dead_stack(call), secrets)
+}
+
+/// The dead stack that `call` leaves, for secrets that are known only after it.
+pub(crate) fn dead_stack(call: impl FnOnce() + Send) -> Vec<u8> {
     // A new thread may get the stack of one that ended.
-    let stack = stack_after(zeroize_stack::<{ DEPTH + GAP }>, call);
+    stack_after(zeroize_stack::<{ DEPTH + GAP }>, call)
+}
+
+/// How deep in `stack` any eight bytes in a row of `secrets` are found.
+pub(crate) fn depths(stack: &[u8], secrets: &[&[u8]]) -> Vec<usize> {
     let windows: HashSet<_> = secrets.iter().flat_map(|secret| secret.windows(8)).collect();
     let found = stack.windows(8).enumerate().filter(|(_, bytes)| windows.contains(*bytes));
     found.map(|(at, _)| (DEPTH - at).saturating_sub(GAP)).collect()
@@ -151,7 +160,8 @@ fn secretbox_leaves_nothing() {
 fn leaves_nothing(kernel: Kernel, len: usize) {
     let key = key();
     let nonce = [3; secretbox::NONCE_LEN];
-    let subkey = secretbox::Subkey::new(key.expose(), &[3; secretbox::PREFIX_LEN]);
+    let mut subkey = secretbox::Subkey::default();
+    subkey.set(key.expose(), &[3; secretbox::PREFIX_LEN]);
     let suffix = [3; secretbox::SUFFIX_LEN];
     let (mut data, mut tag) = (pattern(len), [0; 16]);
     // The stream, and before it the authenticator's key.

@@ -200,8 +200,8 @@ fn open_chunk(header: &Header, index: u64, chunk: &mut [u8]) -> Result<()> {
     let (head, body) = chunk.split_first_chunk_mut::<CHUNK_OVERHEAD>().ok_or_else(short)?;
     let (prefix, tag) = head.split_first_chunk::<PREFIX_LEN>().ok_or_else(short)?;
     let tag = tag.first_chunk().ok_or_else(short)?;
-    let subkey = Subkey::new(header.content.expose(), prefix);
-    subkey.open(&chunk_suffix(index, is_last(&header.info, index)), tag, body)
+    let suffix = chunk_suffix(index, is_last(&header.info, index));
+    Subkey::with(header.content.expose(), prefix, |subkey| subkey.open(&suffix, tag, body))
 }
 
 fn is_last(info: &StreamInfo, index: u64) -> bool {

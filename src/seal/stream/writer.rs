@@ -195,7 +195,8 @@ fn seal(content: &SecretKey, chunk: &mut [u8], index: u64, last: bool) -> Result
     // Drawn here, where the plaintext is at hand.
     let prefix: [u8; PREFIX_LEN] = random::array()?;
     let (head, body) = chunk.split_first_chunk_mut::<CHUNK_OVERHEAD>().ok_or(Misuse::Buffer)?;
-    let tag = Subkey::new(content.expose(), &prefix).seal(&chunk_suffix(index, last), body);
+    let suffix = chunk_suffix(index, last);
+    let tag = Subkey::with(content.expose(), &prefix, |subkey| subkey.seal(&suffix, body));
     head[..PREFIX_LEN].copy_from_slice(&prefix);
     head[PREFIX_LEN..].copy_from_slice(&tag);
     Ok(())

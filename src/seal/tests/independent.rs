@@ -80,12 +80,31 @@ impl Node {
         hkdf(&self.dek, &[label.as_bytes(), &[format], cluster, node])
     }
 
-    fn record_key(&self, spot: Spot<'_>) -> [u8; 32] {
-        let Spot(log, _, era, prev) = spot;
+    pub(super) fn cell_key(&self) -> [u8; 32] {
+        self.key("nodeseal/v1/cell", 3)
+    }
+
+    pub(super) fn stream_key(&self) -> [u8; 32] {
+        self.key("nodeseal/v1/stream", 2)
+    }
+
+    /// The key of a log.
+    pub(super) fn log_key(&self, log: &str) -> [u8; 32] {
         let (cluster, node) = (self.cluster.as_bytes(), self.node.as_bytes());
-        let key = hkdf(&self.dek, &[b"nodeseal/v1/record", &[1], cluster, node, log.as_bytes()]);
+        hkdf(&self.dek, &[b"nodeseal/v1/record", &[1], cluster, node, log.as_bytes()])
+    }
+
+    /// The key of a log between two eras.
+    pub(super) fn record_key(&self, spot: Spot<'_>) -> [u8; 32] {
+        let Spot(log, _, era, prev) = spot;
         let eras: [u8; 16] = concat(&[&era.to_le_bytes(), &prev.to_le_bytes()]);
-        hsalsa::<U10>(&key.into(), &eras.into()).into()
+        hsalsa::<U10>(&self.log_key(log).into(), &eras.into()).into()
+    }
+
+    /// What seals and opens `record`, and nothing of another draw.
+    pub(super) fn subkey(&self, spot: Spot<'_>, record: &[u8]) -> [u8; 32] {
+        let prefix: [u8; 16] = concat(&[&record[9..25]]);
+        hsalsa::<U10>(&self.record_key(spot).into(), &prefix.into()).into()
     }
 
     pub(super) fn record(&self, spot: Spot<'_>, prefix: &[u8; 16], plaintext: &[u8]) -> Vec<u8> {
@@ -129,23 +148,20 @@ impl Node {
     }
 
     pub(super) fn cell(&self, table: &str, row: &[u8], nonce: [u8; 24], plain: &[u8]) -> Vec<u8> {
-        let key = self.key("nodeseal/v1/cell", 3);
-        let sealed = self.xchacha_seal(key, &Self::cell_aad(table, row), nonce, plain);
+        let sealed = self.xchacha_seal(self.cell_key(), &Self::cell_aad(table, row), nonce, plain);
         [self.name(3), sealed].concat()
     }
 
     pub(super) fn open_cell(&self, table: &str, row: &[u8], cell: &[u8]) -> Option<Vec<u8>> {
         let sealed = cell.strip_prefix(&*self.name(3))?;
-        let key = self.key("nodeseal/v1/cell", 3);
-        self.xchacha_open(key, &Self::cell_aad(table, row), sealed)
+        self.xchacha_open(self.cell_key(), &Self::cell_aad(table, row), sealed)
     }
 
     /// The sealed header of a stream whose opened header is `head` and zeros.
     pub(super) fn stream_header(&self, name: &str, mut head: Vec<u8>) -> Vec<u8> {
         head.resize(4096 - 49, 0);
         let aad = [&len64(name.as_bytes())[..], name.as_bytes()].concat();
-        let key = self.key("nodeseal/v1/stream", 2);
-        [self.name(2), self.xchacha_seal(key, &aad, [0xa5; 24], &head)].concat()
+        [self.name(2), self.xchacha_seal(self.stream_key(), &aad, [0xa5; 24], &head)].concat()
     }
 
     /// A whole stream. Its nonces are not random, so that a stream can be golden.
@@ -170,7 +186,7 @@ impl Node {
         let (header, mut rest) = stream.split_at_checked(4096)?;
         let aad = [&len64(name.as_bytes())[..], name.as_bytes()].concat();
         let sealed = header.strip_prefix(&*self.name(2))?;
-        let head = self.xchacha_open(self.key("nodeseal/v1/stream", 2), &aad, sealed)?;
+        let head = self.xchacha_open(self.stream_key(), &aad, sealed)?;
         let content = head.first_chunk()?;
         let chunk_size = u32::from_le_bytes(*head[56..].first_chunk()?) as usize;
         let mut plain = Vec::new();
@@ -187,6 +203,11 @@ impl Node {
         }
         Some((head, plain))
     }
+}
+
+/// What seals and opens one chunk of a stream.
+pub(super) fn chunk_key(content: &[u8; 32], prefix: &[u8; 16]) -> [u8; 32] {
+    hsalsa::<U10>(content.into(), prefix.into()).into()
 }
 
 /// What a stream is made of.
