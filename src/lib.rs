@@ -48,7 +48,7 @@ mod crypto;
 pub mod delivery;
 mod error;
 pub mod fs;
-#[cfg(all(fuzzing, feature = "swarm"))]
+#[cfg(all(nodeseal_fuzzing, feature = "swarm"))]
 #[doc(hidden)]
 pub mod fuzzing;
 pub mod grant;

@@ -55,7 +55,7 @@ pub use attest::{Attestation, Verification, attest, attest_in, verify, verify_in
 pub use change::{Change, Manager, Progress, Report};
 pub use clean::{Leftover, clean, clean_in, leftovers, leftovers_in};
 pub use doctor::{Diagnosis, FileKind, FileVerdict, RecordVerdict, Verdict, doctor, doctor_in};
-#[cfg(fuzzing)]
+#[cfg(nodeseal_fuzzing)]
 pub(crate) use finding::Findings;
 pub use finding::{Finding, FindingKind, Loss, Severity};
 pub use inspect::{Inspection, KeyFacts, inspect, inspect_in};
@@ -70,11 +70,11 @@ pub use objects::{
     Secret, SecretFacts, SecretReference, Service, Task, TaskState, Timestamp,
 };
 pub use record::Algorithm;
-#[cfg(fuzzing)]
+#[cfg(nodeseal_fuzzing)]
 pub(crate) use record::Record;
 pub use redact::{Redacted, plan_redact, plan_redact_in, redact, redact_in};
 pub use replay::Objects;
-#[cfg(fuzzing)]
+#[cfg(nodeseal_fuzzing)]
 pub(crate) use replay::Replay;
 pub use salvage::{Salvage, SalvageReport};
 pub use snapshot::SnapshotFacts;

@@ -1,4 +1,4 @@
-//! What the documents name is there.
+//! What the documents name is there, and what the sources must not have is not.
 
 #![allow(clippy::unwrap_used, reason = "the helpers belong to the tests")]
 
@@ -54,4 +54,66 @@ fn every_test_that_shows_a_weakness_closed_exists() {
         assert!(row.starts_with(&format!("| W{} |", n + 1)), "{row}");
         all_exist(row, &all);
     }
+}
+
+/// The predicates of every `cfg` in `source`: the text in its parentheses, of `cfg_attr` the first part.
+fn predicates(source: &str) -> Vec<&str> {
+    let starts = ["cfg(", "cfg!(", "cfg_attr("];
+    let found = starts.iter().flat_map(|start| source.match_indices(start));
+    let predicate = |(at, start): (usize, &str)| {
+        let rest = &source[at + start.len()..];
+        let mut depth = 0;
+        let end = rest.find(|c| match c {
+            '(' => {
+                depth += 1;
+                false
+            }
+            ')' if depth > 0 => {
+                depth -= 1;
+                false
+            }
+            ')' => true,
+            ',' => depth == 0 && start == "cfg_attr(",
+            _ => false,
+        });
+        &rest[..end.unwrap()]
+    };
+    found.map(predicate).collect()
+}
+
+/// The names in a predicate that are set from outside, but for those of the compiler and of cargo.
+fn plain_names(predicate: &str) -> Vec<&str> {
+    const KNOWN: [&str; 10] = [
+        "all",
+        "any",
+        "debug_assertions",
+        "doctest",
+        "feature",
+        "not",
+        "target_arch",
+        "target_os",
+        "test",
+        "unix",
+    ];
+    // Every other part is a text in quotes.
+    let outside = predicate.split('"').step_by(2);
+    let words = outside.flat_map(|part| part.split(|c: char| !c.is_alphanumeric() && c != '_'));
+    let named = |word: &&str| !word.is_empty() && !KNOWN.contains(word);
+    words.filter(named).filter(|word| !word.starts_with("nodeseal_")).collect()
+}
+
+/// `RUSTFLAGS` reach every crate of a build: a name that others may use as well must change nothing here.
+#[test]
+fn every_cfg_of_the_sources_is_the_compilers_or_bears_the_crates_name() {
+    assert_eq!(plain_names(r#"all(unsealed, not(feature = "x"))"#), ["unsealed"]);
+    assert_eq!(predicates("#[cfg_attr(a, path = \"(\")] cfg!(all(b, c))"), ["all(b, c)", "a"]);
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut all = String::new();
+    sources(&root.join("src"), &mut all);
+    sources(&root.join("crates/nodeseal-cli/src"), &mut all);
+    let found = predicates(&all);
+    assert!(found.len() > 200, "{}", found.len());
+    let plain: Vec<&str> = found.into_iter().flat_map(plain_names).collect();
+    assert!(plain.is_empty(), "{plain:?}");
+    assert!(!all.contains("benches/"), "the sources know of a benchmark");
 }

@@ -15,7 +15,7 @@ use crate::secret::SecretBytes;
 
 /// The most PBKDF2 iterations that are done: some seconds. Docker writes 2048. A fuzzer would find
 /// nothing but the slow ones.
-const MAX_ITERATIONS: u32 = if cfg!(fuzzing) { 10_000 } else { 10_000_000 };
+const MAX_ITERATIONS: u32 = if cfg!(nodeseal_fuzzing) { 10_000 } else { 10_000_000 };
 /// How many iterations Docker does.
 const ITERATIONS: u32 = 2048;
 const SALT_LEN: usize = 8;

@@ -7,7 +7,7 @@ use crate::secret::SecretBytes;
 
 /// How much is read at once, in bytes. Little under a fuzzer, whose inputs are small: reads cross
 /// the end of a block then, too.
-const BLOCK: usize = if cfg!(fuzzing) { 512 } else { 64 * 1024 };
+const BLOCK: usize = if cfg!(nodeseal_fuzzing) { 512 } else { 64 * 1024 };
 static ZEROS: [u8; BLOCK] = [0; BLOCK];
 
 /// A file that is read mostly forwards, through one block of memory.

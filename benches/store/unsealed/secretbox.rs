@@ -9,11 +9,18 @@ pub(crate) const NONCE_LEN: usize = 24;
 pub(crate) const PREFIX_LEN: usize = 16;
 pub(crate) const SUFFIX_LEN: usize = NONCE_LEN - PREFIX_LEN;
 
+#[derive(Default)]
 pub(crate) struct Subkey([u8; KEY_LEN]);
 
 impl Subkey {
-    pub(crate) fn new(_: &[u8; KEY_LEN], _: &[u8; PREFIX_LEN]) -> Self {
-        Self([0; KEY_LEN])
+    pub(crate) fn set(&mut self, _: &[u8; KEY_LEN], _: &[u8; PREFIX_LEN]) {}
+
+    pub(crate) fn with<T>(
+        _: &[u8; KEY_LEN],
+        _: &[u8; PREFIX_LEN],
+        call: impl FnOnce(&Self) -> T,
+    ) -> T {
+        call(&Self::default())
     }
 
     pub(crate) fn as_key(&self) -> &[u8; KEY_LEN] {
