@@ -77,7 +77,8 @@ use tree::Item;
 /// A folder below which tasks have their files.
 ///
 /// Clones are handles on the same folder. Its lock is released when the last of them, and of the
-/// deliveries made from them, is dropped.
+/// deliveries made from them, is dropped. A process that is forked later changes nothing in it
+/// ([`Misuse::Forked`]), also when it drops a [`Delivery`].
 #[derive(Clone)]
 pub struct Deliveries {
     inner: Arc<Inner>,
@@ -126,8 +127,10 @@ impl Deliveries {
     /// [`Error::NotAssigned`] if a payload is not there; [`Error::Exists`] if the task has its files
     /// already; [`Error::Unsupported`] for an owner that the user namespace does not have, or without
     /// `noswap` under [`Options::require_no_swap`]; [`Error::Io`], with `StorageFull` if they do not
-    /// fit and `PermissionDenied` if the process may not mount; or the sink's error.
+    /// fit and `PermissionDenied` if the process may not mount; [`Misuse::Forked`] in a process that was
+    /// forked from the one that opened the directory; or the sink's error.
     pub fn deliver(&self, secrets: &TaskSecrets<'_>) -> Result<Delivery> {
+        self.inner.folder.own()?;
         let items = items(secrets)?;
         let mut delivery = Delivery {
             inner: Arc::clone(&self.inner),
@@ -199,6 +202,7 @@ impl Delivery {
         if secrets.task() != &self.task {
             return Err(Misuse::State("another task's secrets").into());
         }
+        self.inner.folder.own()?;
         let Some(place) = &self.place else { return Ok(Vec::new()) };
         let items = items(secrets)?;
         let changed = place.tree.changed(&items)?;
@@ -227,12 +231,15 @@ impl Delivery {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`], the first of them; or the sink's error, the files being gone then.
+    /// [`Error::Io`], the first of them; [`Misuse::Forked`] in a forked process, which leaves the files;
+    /// or the sink's error, the files being gone then.
     pub fn release(mut self) -> Result<()> {
         self.end()
     }
 
     fn end(&mut self) -> Result<()> {
+        // In a forked child the files are the parent's: also its drop leaves them.
+        self.inner.folder.own()?;
         let Some(place) = self.place.take() else { return Ok(()) };
         let removed = self.inner.folder.remove(place);
         if let Err(error) = removed {

@@ -185,6 +185,9 @@ pub enum Misuse {
         /// The version that both carry.
         version: u64,
     },
+    /// Another process opened the handle, and this one was forked from it: both would write the same
+    /// files. Open them again in the process that is to write, once the other has closed them.
+    Forked,
     /// The file has parts that only a later version may rewrite.
     ReadOnly,
     /// The call does not fit the state the object is in.

@@ -86,6 +86,10 @@ impl<P: AsRef<Path>> From<P> for Location {
 /// once. The lock on the key file is released when the last of them, and of the sealers made from
 /// them, is dropped.
 ///
+/// In a process that is forked later every call that would write is [`Misuse::Forked`]: open the key
+/// file after the fork. Two processes that have the same number in different namespaces are not told
+/// apart.
+///
 /// ```
 /// use nodeseal::{Identity, Keyring, LockPolicy, Opened, Protector, UnlockKey};
 ///

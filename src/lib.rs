@@ -55,6 +55,7 @@ pub mod grant;
 pub mod hazmat;
 pub mod key;
 pub mod keyring;
+mod process;
 pub mod seal;
 pub mod secret;
 pub mod store;

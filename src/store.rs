@@ -66,6 +66,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 use crate::error::{Error, Misuse, Result};
 use crate::fs::{Fs, Lock};
 use crate::keyring::Keyring;
+use crate::process::Process;
 use crate::seal::{Cells, Log, LogId, State, Streams};
 use crate::secret::SecretBytes;
 
@@ -123,6 +124,9 @@ use write::Writer;
 ///
 /// Clones are handles on the same store: cheap, `Send + Sync + 'static`. The directory's lock is
 /// released when the last of them is dropped.
+///
+/// In a process that is forked later every call that would write is [`Misuse::Forked`], as for a
+/// [`Keyring`].
 #[derive(Clone)]
 pub struct Store {
     inner: Arc<Inner>,
@@ -158,6 +162,8 @@ struct Inner {
     next: Option<Next>,
     /// Open read-only, and another may write.
     beside: bool,
+    /// The process that may write.
+    process: Process,
     /// `None`: open read-only, beside a writer or where there are no shared locks.
     _lock: Option<Box<dyn Lock>>,
 }
@@ -247,11 +253,12 @@ impl Inner {
         written
     }
 
-    /// Refuses in a store that is open read-only, and after a write that failed.
+    /// Refuses in a store that is open read-only, in a forked process, and after a write that failed.
     fn writable(&self) -> Result<()> {
         if self.next.is_none() {
             return Err(Misuse::State("the store is open read-only").into());
         }
+        self.process.check()?;
         self.intact()
     }
 

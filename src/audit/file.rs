@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{AuditKey, Event, Sink};
 use crate::error::{Error, Result};
 use crate::fs::{self, File, Fs, Lock, RealFs};
+use crate::process::Process;
 use crate::secret::SecretKey;
 
 mod end;
@@ -67,6 +68,8 @@ pub struct FileSink {
     path: PathBuf,
     lines: SecretKey,
     inner: Mutex<Inner>,
+    /// The process that may write.
+    process: Process,
     _lock: Box<dyn Lock>,
 }
 
@@ -191,7 +194,8 @@ impl FileSink {
         let dir = fs::folder(&path);
         fs.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))?;
         let inner = Inner { file, end, at: Anchor::START, last_index: None, poisoned: false };
-        Ok(Self { path, lines: key.for_lines(), inner: Mutex::new(inner), _lock: lock })
+        let process = Process::current();
+        Ok(Self { path, lines: key.for_lines(), inner: Mutex::new(inner), process, _lock: lock })
     }
 
     pub(crate) fn open_on(
@@ -216,16 +220,18 @@ impl FileSink {
         let end = End::create(&*fs, &path, key.for_end(), &found.at)?;
         let inner =
             Inner { file, end, at: found.at, last_index: found.last_index, poisoned: false };
-        Ok(Self { path, lines, inner: Mutex::new(inner), _lock: lock })
+        let process = Process::current();
+        Ok(Self { path, lines, inner: Mutex::new(inner), process, _lock: lock })
     }
 
     /// Takes several events with one fsync.
     ///
     /// # Errors
     ///
-    /// [`Error::Poisoned`] after an earlier failure; [`Error::Io`], after which it is not known
-    /// which of them are in the file.
+    /// [`Error::Poisoned`] after an earlier failure; [`Misuse::Forked`](crate::Misuse::Forked) in a
+    /// forked process; [`Error::Io`], after which it is not known which of them are in the file.
     pub fn record_all<'a>(&self, events: impl IntoIterator<Item = &'a Event>) -> Result<()> {
+        self.process.check()?;
         let mut inner = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
         if inner.poisoned {
             return Err(Error::Poisoned);

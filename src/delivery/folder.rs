@@ -15,6 +15,7 @@ use super::{Options, mount};
 use crate::error::{Error, Misuse, Result};
 use crate::fs::{Fs, Lock, RealFs};
 use crate::key::valid_name;
+use crate::process::Process;
 
 /// Shows that the folder is one of deliveries, and keeps others out.
 const LOCK: &str = "nodeseal.lock";
@@ -29,6 +30,8 @@ pub(super) struct Folder {
     base: OwnedFd,
     path: PathBuf,
     options: Options,
+    /// The process that may write.
+    process: Process,
     _lock: Box<dyn Lock>,
 }
 
@@ -58,7 +61,9 @@ impl Folder {
         }
         let lock = path.join(LOCK);
         match RealFs.try_lock(&lock) {
-            Ok(Some(held)) => Ok(Self { base, path, options, _lock: held }),
+            Ok(Some(held)) => {
+                Ok(Self { base, path, options, process: Process::current(), _lock: held })
+            }
             Ok(None) => Err(Error::Busy(lock)),
             Err(e) => Err(Error::io("lock", &lock, e)),
         }
@@ -66,6 +71,11 @@ impl Folder {
 
     pub(super) fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Fails in a forked process.
+    pub(super) fn own(&self) -> Result<()> {
+        self.process.check()
     }
 
     /// Lays files out in a place that does not exist yet. After an error nothing is left of it.

@@ -27,9 +27,11 @@ impl Deliveries {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] if the folder cannot be listed. A single place that fails is among
+    /// [`Misuse::Forked`](crate::Misuse::Forked) in a forked process; [`Error::Io`] if the directory
+    /// cannot be listed. A single place that fails is among
     /// [`Recovered::failed`].
     pub fn recover(&self, still_running: impl IntoIterator<Item = TaskId>) -> Result<Recovered> {
+        self.inner.folder.own()?;
         let mut running: BTreeSet<TaskId> = still_running.into_iter().collect();
         let mut found = Recovered::default();
         for name in self.inner.folder.names()? {

@@ -102,6 +102,9 @@ impl fmt::Display for Misuse {
             Self::ConflictingLockRecord { version } => {
                 write!(f, "another unlock key under the same version {version}")
             }
+            Self::Forked => f.write_str(
+                "opened before this process was forked: only the process that opened it may write",
+            ),
             Self::ReadOnly => f.write_str("the key file was written by a later version"),
             Self::State(what) => f.write_str(what),
             Self::InFlight => f.write_str("sealed data is not yet said to be durable"),

@@ -14,6 +14,7 @@ use crate::crypto::{random, xchacha};
 use crate::error::{Error, Misuse, Result};
 use crate::fs::{self, Lock, Unreplaced};
 use crate::key::{Dek, DekId, Effect, Event, Identity, Mode, Offer, Recipient, Reconciled};
+use crate::process::Process;
 use crate::secret::SecretBytes;
 
 /// How many uses of a DEK one write of the key file reserves.
@@ -28,6 +29,8 @@ pub(crate) struct Shared {
     live: RwLock<Live>,
     writer: Mutex<Writer>,
     poison: Poison,
+    /// The process that may write.
+    process: Process,
 }
 
 pub(super) struct Writer {
@@ -40,9 +43,15 @@ pub(super) struct Writer {
 /// What the file was opened for.
 pub(super) enum Access {
     /// To be written: the lock keeps others out.
-    Write(Box<dyn Lock>),
+    Write(Held),
     /// To be read, with a shared lock if there was one to be had.
     Read { _lock: Option<Box<dyn Lock>> },
+}
+
+/// The lock on a key file that is to be written, and the process that took it.
+pub(super) struct Held {
+    process: Process,
+    _lock: Box<dyn Lock>,
 }
 
 pub(super) const READ_ONLY: &str = "the key file is open read-only";
@@ -71,8 +80,12 @@ impl Change {
 
 impl Shared {
     pub(super) fn new(identity: Identity, location: Location, live: Live, writer: Writer) -> Self {
+        let process = match &writer.access {
+            Access::Write(held) => held.process,
+            Access::Read { .. } => Process::current(),
+        };
         let (live, writer) = (RwLock::new(live), Mutex::new(writer));
-        Self { identity, location, live, writer, poison: Poison::default() }
+        Self { identity, location, live, writer, poison: Poison::default(), process }
     }
 
     pub(crate) const fn identity(&self) -> &Identity {
@@ -124,6 +137,7 @@ impl Shared {
     }
 
     fn reserve(&self, id: DekId, uses: u64) -> Result<()> {
+        self.process.check()?;
         let mut writer = self.writer();
         let mut set = writer.set.clone();
         let Some(stored) = set.deks.iter_mut().find(|stored| stored.live.id() == id) else {
@@ -167,6 +181,8 @@ impl Shared {
         &self,
         plan: impl FnOnce(&KeySet) -> Result<(Event<'a>, Change)>,
     ) -> Result<Reconciled> {
+        // Before the lock, which another thread may have held when this process was forked.
+        self.process.check()?;
         let mut writer = self.writer();
         // Also where nothing would change: what is on disk is not known any more.
         self.intact()?;
@@ -231,6 +247,7 @@ impl Shared {
 
     /// Overwrites and removes the key file; every handle refuses after that.
     pub(super) fn destroy(&self) -> Result<()> {
+        self.process.check()?;
         let mut writer = self.writer();
         match core::mem::replace(&mut writer.access, Access::Read { _lock: None }) {
             Access::Write(lock) => {
@@ -254,7 +271,8 @@ pub(super) fn settled(writer: &Writer) -> Result<Vec<DekId>> {
 }
 
 /// Overwrites a key file with zeros and removes it.
-pub(super) fn destroy(location: &Location, lock: Box<dyn Lock>) -> Result<()> {
+pub(super) fn destroy(location: &Location, lock: Held) -> Result<()> {
+    lock.process.check()?;
     let path = location.file();
     let io = |op, error| Error::io(op, &path, error);
     let file = location.fs.open_write(&path).map_err(|e| io("open", e))?;
@@ -331,8 +349,10 @@ impl Location {
     }
 
     /// Takes the lock that everything that writes the key file holds.
-    pub(super) fn lock(&self) -> Result<Box<dyn Lock>> {
+    pub(super) fn lock(&self) -> Result<Held> {
         let path = self.dir.join("node.keys.lock");
-        self.fs.try_lock(&path).map_err(|e| Error::io("lock", &path, e))?.ok_or(Error::Busy(path))
+        let lock = self.fs.try_lock(&path).map_err(|e| Error::io("lock", &path, e))?;
+        let lock = lock.ok_or(Error::Busy(path))?;
+        Ok(Held { process: Process::current(), _lock: lock })
     }
 }

@@ -12,6 +12,7 @@ use std::thread::{self, JoinHandle};
 use super::Inner;
 use crate::error::{Error, Misuse, Result};
 use crate::fs::{self, File, Fs};
+use crate::process::Process;
 
 /// How much is written between two looks at whether the store was closed, in bytes.
 const PIECE: u64 = 1 << 20;
@@ -30,7 +31,7 @@ pub(super) struct Next {
     place: Arc<Place>,
     thread: Option<JoinHandle<()>>,
     /// The process that has the thread: a forked child does not.
-    process: u32,
+    process: Process,
 }
 
 /// Where the thread and the writer meet.
@@ -77,7 +78,7 @@ impl Next {
             spawned.map_err(|e| Error::io("begin a thread for", dir, e))
         };
         let thread = thread.then(run).transpose()?;
-        Ok(Self { place, thread, process: std::process::id() })
+        Ok(Self { place, thread, process: Process::current() })
     }
 
     /// Has a file made, if none is there and a thread can make it.
@@ -218,11 +219,13 @@ impl Place {
 
 impl Drop for Next {
     fn drop(&mut self) {
+        // In a forked child the file is the parent's, and the state may be locked for good.
+        if !self.process.is_current() {
+            return;
+        }
         let before = core::mem::replace(&mut self.place.shared().state, State::Closed);
         self.place.changed.notify_all();
-        if let Some(thread) = self.thread.take()
-            && self.process == std::process::id()
-        {
+        if let Some(thread) = self.thread.take() {
             // The directory's lock is released after this: nothing is written without it.
             let _ = thread.join();
             // If this fails, the next opening removes it.

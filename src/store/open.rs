@@ -24,6 +24,7 @@ use super::{Inner, Store, names, read_only};
 use crate::error::{Error, Place, Result};
 use crate::fs::{self, Fs, Lock};
 use crate::keyring::{Keyring, Location};
+use crate::process::Process;
 use crate::seal::{Cells, LogId, State, StreamId};
 use crate::secret::SecretBytes;
 use crate::wal::{self, Appender, RESERVE};
@@ -381,6 +382,7 @@ impl Inner {
             segment_size: options.segment_size,
             next,
             beside,
+            process: Process::current(),
             damages: found.damages,
             synced: Mutex::new(synced),
             view: View::of(&writer),

@@ -296,6 +296,9 @@ impl Inner {
 
     /// Writes the witness anew, durably, and with it everything that is on its way.
     fn settle_witness(&self) -> Result<()> {
+        if self.next.is_some() {
+            self.process.check()?;
+        }
         let sequence = self.writer().state.sequence;
         self.sync(sequence)?;
         let mut synced = self.synced();

@@ -16,6 +16,7 @@ use super::write::Installed;
 use super::{Inner, Store, names};
 use crate::error::{Error, Misuse, Result};
 use crate::fs::{self, File, Fs};
+use crate::process::Process;
 use crate::seal::{
     LogId, STREAM_HEADER_LEN, SealedStream, StreamId, StreamInfo, StreamReader, StreamWriter,
     Streams,
@@ -53,6 +54,8 @@ pub struct SnapshotFile {
     file: Arc<dyn File>,
     header: SnapshotHeader,
     position: u64,
+    /// The process that may write.
+    process: Process,
 }
 
 /// A file that goes if nobody keeps it.
@@ -100,7 +103,7 @@ impl Store {
         let written = self.write_with(change, Some(installed));
         // Also if the write fails the log may name it.
         snapshot.temp.keep = written.is_ok() || inner.intact().is_err();
-        written?.wait()?;
+        written?.wait_here()?;
         snapshot.sealed.durable();
         Ok(())
     }
@@ -149,6 +152,7 @@ impl SnapshotWriter {
     /// As [`StreamWriter::finish`]; [`Error::Unauthentic`] if it does not read back; [`Error::Io`].
     pub fn finish(mut self, at: LogId, meta: &[u8]) -> Result<Snapshot> {
         let inner = Arc::clone(&self.temp.store.inner);
+        inner.process.check()?;
         let stream = self.stream.take().ok_or(Misuse::State("a snapshot that has ended"))?;
         let (file, sealed) = stream.finish(at, meta)?;
         let SnapshotFile { file, header, .. } = file;
@@ -260,8 +264,8 @@ pub(super) fn is_marked(fs: &dyn Fs, path: &Path, name: &str) -> Result<bool> {
 }
 
 impl SnapshotFile {
-    const fn new(file: Arc<dyn File>, header: SnapshotHeader) -> Self {
-        Self { file, header, position: 0 }
+    fn new(file: Arc<dyn File>, header: SnapshotHeader) -> Self {
+        Self { file, header, position: 0, process: Process::current() }
     }
 
     /// Where in the header the position is.
@@ -305,6 +309,7 @@ impl Write for SnapshotFile {
                 count
             }
             None => {
+                self.process.check().map_err(io::Error::other)?;
                 self.file.write_all_at(bytes, self.position)?;
                 bytes.len()
             }
@@ -350,7 +355,8 @@ impl Temp {
 
 impl Drop for Temp {
     fn drop(&mut self) {
-        if !self.keep {
+        // In a forked child the file is the parent's.
+        if !self.keep && self.store.inner.process.is_current() {
             // If this fails, the next opening removes it.
             let _ = self.store.inner.fs.remove(&self.path);
         }

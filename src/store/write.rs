@@ -53,6 +53,12 @@ impl Pending {
     /// [`Error::Io`] if the fsync failed, [`Error::Poisoned`] if an earlier write did. Whether the
     /// change will be there when the store is opened anew is unknown then.
     pub fn wait(self) -> Result<()> {
+        self.store.inner.process.check()?;
+        self.wait_here()
+    }
+
+    /// As [`Pending::wait`], in the call that wrote the change: no fork comes between.
+    pub(super) fn wait_here(self) -> Result<()> {
         self.store.inner.sync(self.sequence).inspect_err(|e| self.store.inner.stats.failed(e))
     }
 }
@@ -75,7 +81,7 @@ impl Store {
     /// changed, and the store can be used further; changes that purge, truncate or vote may still
     /// fit a full disk. [`Error::Io`], [`Error::Poisoned`]: as [`Pending::wait`].
     pub fn apply(&self, change: Change) -> Result<()> {
-        self.write(change)?.wait()
+        self.write(change)?.wait_here()
     }
 
     /// Writes a change and returns before it is durable. What it adds can be read at once.

@@ -207,7 +207,8 @@ fn append(out: &mut Appender, frames: &Frames) -> Result<()> {
 
 impl Drop for Reseal {
     fn drop(&mut self) {
-        if !self.placed {
+        // In a forked child the file is the parent's.
+        if !self.placed && self.store.inner.process.is_current() {
             // If this fails, the next opening removes it.
             let _ = self.store.inner.fs.remove(&self.temp);
         }
