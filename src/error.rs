@@ -153,11 +153,9 @@ pub enum KeyTextFault {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Misuse {
-    /// A name or id is empty, too long, or has a character outside `[A-Za-z0-9._-]`.
+    /// A name or id is empty, too long, begins with neither a letter nor a digit, or has a character
+    /// outside `[A-Za-z0-9._-]`.
     Name(&'static str),
-    /// An id is empty, longer than 64 characters, begins with neither a letter nor a digit, or has
-    /// a character outside `[A-Za-z0-9._-]`.
-    Id(&'static str),
     /// A reference to a secret is not of the right form: its target, owner or mode.
     Grant(&'static str),
     /// An index does not come after the one before it.

@@ -18,6 +18,7 @@ pub(crate) mod wire;
 pub use assignment::{Assignment, Change, Grant, Scope};
 #[cfg(feature = "cluster")]
 pub(crate) use id::Folded;
+pub(crate) use id::is_name;
 pub use id::{NodeId, SecretId, ServiceId, TaskId};
 pub use node_key::{NodeKey, NodePublicKey, SEALED_OVERHEAD};
 pub use reference::{Follow, Reference, check_references, edit_references};

@@ -188,8 +188,8 @@ impl Keyring {
     ///
     /// # Errors
     ///
-    /// [`Misuse::Name`] for a name that is not 1 to 64 of `[A-Za-z0-9._-]`; [`Misuse::TooLarge`]
-    /// for one over 64 KiB, or for over 1 MiB in all; or as [`Keyring::rotate_dek`].
+    /// [`Misuse::Name`] for a name that has not the form of those in [`Identity`];
+    /// [`Misuse::TooLarge`] for one over 64 KiB, or for over 1 MiB in all; or as [`Keyring::rotate_dek`].
     pub fn attach(&self, name: &str, bytes: &[u8]) -> Result<()> {
         let (key, value) = (name.to_owned(), Arc::new(SecretBytes::from(bytes)));
         self.shared

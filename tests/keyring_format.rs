@@ -124,6 +124,13 @@ fn unwrap(fields: &[&str], cluster: &str, node: &str, with: With<'_>) -> Option<
     Some(open(&hkdf(&ikm, "slot", &context), &[], &wrapped).expect("the commitment fits"))
 }
 
+/// `[A-Za-z0-9][A-Za-z0-9._-]{0,63}`
+fn is_id(name: &str) -> bool {
+    let mut bytes = name.bytes();
+    let first = bytes.next().is_some_and(|b| b.is_ascii_alphanumeric());
+    first && name.len() <= 64 && bytes.all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b))
+}
+
 /// Reads a key file; nothing if the key is not one of its slots'.
 fn read(text: &str, with: With<'_>) -> Option<KeySet> {
     let (above, check) = text.split_at(text.find("check ").unwrap());
@@ -137,6 +144,7 @@ fn read(text: &str, with: With<'_>) -> Option<KeySet> {
     };
     assert_eq!(fact(0, "nodeseal-keys"), "1");
     let (cluster, node) = (fact(1, "cluster"), fact(2, "node"));
+    assert!(is_id(cluster) && is_id(node), "{cluster} {node}");
     let (epoch, kek_version) = (fact(3, "epoch"), fact(4, "kek-version"));
     let slots = 5..facts.len() - 1;
     let file_key = slots.clone().find_map(|at| {

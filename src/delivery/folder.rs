@@ -81,7 +81,7 @@ impl Folder {
     /// Lays files out in a place that does not exist yet. After an error nothing is left of it.
     pub(super) fn create(&self, name: &str, items: &[Item<'_>]) -> Result<Place> {
         valid_name("task", name)?;
-        if matches!(name, "." | ".." | LOCK) {
+        if name == LOCK {
             return Err(Misuse::Name("task").into());
         }
         let mut targets = BTreeSet::new();

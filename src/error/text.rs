@@ -85,8 +85,7 @@ impl fmt::Display for KeyTextFault {
 impl fmt::Display for Misuse {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Name(what) => write!(f, "the {what} is not 1 to 64 of [A-Za-z0-9._-]"),
-            Self::Id(what) => write!(
+            Self::Name(what) => write!(
                 f,
                 "the {what} is not 1 to 64 of [A-Za-z0-9._-] that begin with a letter or digit"
             ),

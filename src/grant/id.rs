@@ -90,6 +90,11 @@ impl PartialOrd for Text {
     }
 }
 
+/// Whether `text` has the form of an id, which all names have.
+pub(crate) fn is_name(text: &str) -> bool {
+    Text::new(text.as_bytes()).is_some()
+}
+
 const fn is_valid(b: u8) -> bool {
     // No branches: see `Text::new`.
     b.is_ascii_digit() | (b | 0x20).is_ascii_lowercase() | (b == b'.') | (b == b'_') | (b == b'-')
@@ -130,9 +135,9 @@ macro_rules! ids {
             ///
             /// # Errors
             ///
-            /// [`Misuse::Id`] if it is not of the form above.
+            /// [`Misuse::Name`] if it is not of the form above.
             pub fn new(text: &str) -> Result<Self> {
-                Text::new(text.as_bytes()).map(Self).ok_or_else(|| Misuse::Id($what).into())
+                Text::new(text.as_bytes()).map(Self).ok_or_else(|| Misuse::Name($what).into())
             }
 
             /// Its text.

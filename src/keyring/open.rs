@@ -13,7 +13,7 @@ use crate::audit::{Action, Event, Sink};
 use crate::crypto::xchacha;
 use crate::error::{Error, Misuse, Result};
 use crate::fs::{self, Fs};
-use crate::grant::{NodeId, Time};
+use crate::grant::Time;
 use crate::key::{Identity, Mode, Passphrase, Recipient, UnlockKey};
 use crate::secret::{SecretBytes, SecretKey};
 
@@ -208,7 +208,7 @@ impl LockedFile {
         let Some(sink) = &self.audit else { return Ok(()) };
         let action = if failed.is_none() { Action::Unlocked } else { Action::UnlockFailed };
         let mut event = Event::new(action, Time::now());
-        event.node = NodeId::new(self.file.header.identity.node()).ok();
+        event.node = Some(self.file.header.identity.node_id().clone());
         event.detail = failed.map(ToString::to_string);
         sink.record(&event)
     }

@@ -49,7 +49,8 @@ impl Keyring {
     ///
     /// # Errors
     ///
-    /// [`Misuse::Name`](crate::Misuse::Name) for a name that is not 1 to 64 of `[A-Za-z0-9._-]`.
+    /// [`Misuse::Name`](crate::Misuse::Name) for a name that has not the form of those in
+    /// [`Identity`](crate::Identity).
     pub fn log(&self, name: &str) -> Result<Log> {
         valid_name("log", name)?;
         Ok(Log { shared: Arc::clone(self.shared()), name: name.into() })

@@ -33,7 +33,8 @@ pub struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    /// For the log `name`, 1 to 48 of `[A-Za-z0-9._-]`: it is bound into everything that is sealed.
+    /// For the log `name`, of the form of the names in [`Identity`](crate::Identity), but of 48 characters
+    /// at most: it is bound into everything that is sealed.
     #[must_use]
     pub fn new(name: &str) -> Self {
         let name = name.to_owned();

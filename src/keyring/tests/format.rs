@@ -145,6 +145,9 @@ fn there_is_one_form() {
         ("a letter that is not ASCII", "slot unlock", "slot ünlock"),
         ("a name with a space", "cluster prod", "cluster pr od"),
         ("no name", "cluster prod", "cluster "),
+        ("a cluster that begins with a dot", "cluster prod", "cluster .prod"),
+        ("a node that begins with a hyphen", "node m1", "node -m1"),
+        ("a node that is a directory", "node m1", "node .."),
     ] {
         let edited = lines.replacen(from, to, if to == "\r\n" { usize::MAX } else { 1 });
         assert_ne!(edited, lines, "{what}");

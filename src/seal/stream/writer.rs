@@ -71,7 +71,7 @@ impl Streams {
     ///
     /// # Errors
     ///
-    /// [`Misuse::Name`] for a name that is not 1 to 64 of `[A-Za-z0-9._-]`;
+    /// [`Misuse::Name`] for a name that has not the form of those in [`Identity`](crate::Identity);
     /// [`Error::Random`]; [`Error::Stream`] if `out` fails.
     pub fn create<W: Write + Seek>(&self, name: &str, mut out: W) -> Result<StreamWriter<W>> {
         valid_stream(name)?;
