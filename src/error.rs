@@ -52,6 +52,14 @@ pub enum Error {
         /// What was found, for example a version number.
         found: String,
     },
+    /// A slot of the key file asks for more Argon2id than the caller's ceiling, and no other slot opened.
+    /// Nothing was computed for it.
+    TooCostly {
+        /// What the slot asks for.
+        asked: String,
+        /// What the caller allows.
+        ceiling: String,
+    },
     /// The key file is not locked although the caller expects a locked one.
     ExpectedLocked,
     /// The file belongs to another cluster or node.
@@ -176,6 +184,13 @@ pub enum Misuse {
     },
     /// A parameter is outside its bounds.
     OutOfBounds(&'static str),
+    /// What protects a new slot is too weak.
+    TooWeak {
+        /// What it is.
+        what: &'static str,
+        /// The least that is taken.
+        least: &'static str,
+    },
     /// The buffer has no room for what is to be written into it.
     Buffer,
     /// The lock record has this file's version but names another key.
@@ -231,6 +246,7 @@ impl Error {
             }
             Self::Unsupported { .. } => ErrorKind::Unsupported,
             Self::ExpectedLocked
+            | Self::TooCostly { .. }
             | Self::OtherIdentity { .. }
             | Self::Exists(_)
             | Self::NotGranted { .. }

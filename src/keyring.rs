@@ -239,9 +239,17 @@ impl Keyring {
     ///
     /// # Errors
     ///
-    /// [`Misuse::State`] if the file is not locked, [`Misuse::TooLarge`] if it has four already,
-    /// or as [`Keyring::rotate_dek`].
+    /// [`Misuse::TooWeak`] for a passphrase of fewer than 8 characters, or costs below
+    /// [`Costs::FLOOR`]; [`Misuse::State`] if the file is not locked, [`Misuse::TooLarge`] if it has
+    /// four already, or as [`Keyring::rotate_dek`].
+    ///
+    /// # Security
+    ///
+    /// Argon2id alone stands between the file and whoever guesses: costs multiply the price of a guess,
+    /// characters the number of guesses. Costs above [`Costs::CEILING`] have to be allowed again by
+    /// everyone who opens the file ([`LockedKeyring::ceiling`]).
     pub fn add_passphrase(&self, passphrase: &Passphrase, costs: Costs) -> Result<()> {
+        passphrase.check_new(costs)?;
         let slot = Arc::new(Slot::for_passphrase(passphrase, costs)?);
         self.shared
             .drive(|set| {

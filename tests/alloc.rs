@@ -11,8 +11,11 @@ use std::sync::Arc;
 use nodeseal::fs::SimFs;
 use nodeseal::keyring::Location;
 use nodeseal::seal::{Era, LogId, RECORD_OVERHEAD};
-use nodeseal::secret::SecretKey;
-use nodeseal::{Identity, Keyring, Protector, UnlockKey, hazmat};
+use nodeseal::secret::{SecretBytes, SecretKey};
+use nodeseal::{
+    Costs, Error, Identity, Keyring, LockPolicy, Opened, Passphrase, Protector, UnlockKey, hazmat,
+};
+use sha2::{Digest, Sha256};
 
 /// What one thread allocated while it was counting.
 #[derive(Clone, Copy, Default)]
@@ -79,6 +82,36 @@ fn the_counting_counts() {
     });
     assert!(count.calls >= 2 && count.peak >= 10_000, "{} {}", count.calls, count.peak);
     drop(grown);
+}
+
+/// A key file says what its slots cost, and anybody can write one.
+#[test]
+fn a_slot_beyond_the_ceiling_takes_no_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let (me, path) = (Identity::new("prod", "m1").unwrap(), dir.path().join("node.keys"));
+    let protector = Protector::unlock_key(&UnlockKey::generate().unwrap());
+    let keyring = Keyring::create(dir.path(), &me, protector, &[]).unwrap();
+    let passphrase = || Passphrase::new(SecretBytes::from(&b"correct horse"[..])).unwrap();
+    keyring.add_passphrase(&passphrase(), Costs::FLOOR).unwrap();
+    drop(keyring);
+    let guess = |ceiling| {
+        let opened = Keyring::open(dir.path(), &me, LockPolicy::Locked).unwrap();
+        let Opened::Locked(locked) = opened else { panic!("not locked") };
+        let passphrase = passphrase();
+        counted(|| locked.ceiling(ceiling).unlock_with_passphrase(&passphrase).map(drop))
+    };
+    let (right, opened) = guess(Costs::FLOOR);
+    opened.unwrap();
+    assert!(right.peak >= 19 << 20, "{}", right.peak);
+
+    let text = std::fs::read_to_string(&path).unwrap();
+    let lines = text[..text.find("check ").unwrap()].replace("19456,2,1", "1048576,16,16");
+    let check: String = Sha256::digest(&lines).iter().map(|byte| format!("{byte:02x}")).collect();
+    #[expect(clippy::disallowed_methods, reason = "an attacker's")]
+    std::fs::write(&path, format!("{lines}check {check}\n")).unwrap();
+    let (count, refused) = guess(Costs::CEILING);
+    assert!(matches!(refused.unwrap_err().error, Error::TooCostly { .. }));
+    assert!(count.peak < 64 << 10, "{}", count.peak);
 }
 
 #[test]

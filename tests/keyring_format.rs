@@ -234,7 +234,7 @@ fn what_a_keyring_writes_is_what_the_design_says() {
 
     let key = UnlockKey::generate().unwrap();
     keyring.reconcile(&LockRecord::locked(3, &key)).unwrap();
-    keyring.add_passphrase(&phrase("open sesame"), Costs::new(8 << 10, 1, 2).unwrap()).unwrap();
+    keyring.add_passphrase(&phrase("open sesame"), Costs::new(19 << 10, 2, 2).unwrap()).unwrap();
     keyring.rotate_dek(Reason::Age).unwrap();
     let bytes = key.secret().expose();
     let set = read(&text(dir), With::UnlockKey(bytes)).unwrap();
@@ -359,7 +359,7 @@ fn make_the_committed_files() {
             let record = LockRecord::locked(5, &key);
             keyring.reconcile_with(&record, Rekey::KeepDek).unwrap();
             keyring
-                .add_passphrase(&phrase(passphrase), Costs::new(8 << 10, 2, 2).unwrap())
+                .add_passphrase(&phrase(passphrase), Costs::new(19 << 10, 2, 2).unwrap())
                 .unwrap();
             keyring.rotate_dek(Reason::Requested).unwrap();
         }

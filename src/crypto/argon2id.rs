@@ -1,5 +1,7 @@
 //! Argon2id version 1.3 (RFC 9106), its working memory wiped.
 
+use core::fmt;
+
 use argon2::{Algorithm, Argon2, Block, Params, Version};
 use zeroize::Zeroize;
 
@@ -12,8 +14,10 @@ const STACK: usize = if cfg!(debug_assertions) { 128 << 10 } else { 32 << 10 };
 
 /// What one guess at a passphrase costs.
 ///
-/// The default is 64 MiB, 3 passes, 4 lanes. Accepted, also from a file: 8 MiB to 1 GiB, passes
-/// and lanes 1 to 16; checked before anything is allocated.
+/// The default is 64 MiB, 3 passes, 4 lanes. The format has room for 8 MiB to 1 GiB, passes and lanes 1
+/// to 16. A new slot takes at least [`Costs::FLOOR`], and opening pays at most
+/// [`Costs::CEILING`] unless the caller sets another one
+/// ([`LockedKeyring::ceiling`](crate::LockedKeyring::ceiling)).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 pub struct Costs {
@@ -23,6 +27,12 @@ pub struct Costs {
 }
 
 impl Costs {
+    /// The least for a new slot: 19 MiB, 2 passes, 1 lane, the smallest of OWASP's rows with two passes.
+    pub const FLOOR: Self = Self { memory_kib: 19 << 10, passes: 2, lanes: 1 };
+    /// The most that opening a file pays for one slot, unless the caller says otherwise: 256 MiB, 8
+    /// passes, 4 lanes.
+    pub const CEILING: Self = Self { memory_kib: 256 << 10, passes: 8, lanes: 4 };
+
     /// Costs in KiB of memory, passes over it, and lanes.
     ///
     /// # Errors
@@ -54,6 +64,18 @@ impl Costs {
     #[must_use]
     pub const fn lanes(&self) -> u32 {
         self.lanes
+    }
+
+    /// Whether these are at most `most`, in memory, passes and lanes each.
+    pub(crate) const fn are_within(&self, most: &Self) -> bool {
+        self.memory_kib <= most.memory_kib && self.passes <= most.passes && self.lanes <= most.lanes
+    }
+}
+
+impl fmt::Display for Costs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { memory_kib, passes, lanes } = self;
+        write!(f, "{memory_kib} KiB, {passes} passes, {lanes} lanes")
     }
 }
 

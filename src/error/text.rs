@@ -17,6 +17,11 @@ impl fmt::Display for Error {
                 write!(f, "rolled back: the {what} is at {found}, it was at {expected}")
             }
             Self::Unsupported { what, found } => write!(f, "unsupported {what}: {found}"),
+            Self::TooCostly { asked, ceiling } => write!(
+                f,
+                "a passphrase of the key file asks for Argon2id with {asked}, more than the ceiling of \
+                 {ceiling}: raise it if the file is known to be one of yours"
+            ),
             Self::ExpectedLocked => {
                 f.write_str("the key file is not locked, although a locked one is expected")
             }
@@ -97,6 +102,7 @@ impl fmt::Display for Misuse {
                 write!(f, "{what} of {actual}, at most {limit}")
             }
             Self::OutOfBounds(what) => write!(f, "{what} out of bounds"),
+            Self::TooWeak { what, least } => write!(f, "{what} too weak: at least {least}"),
             Self::Buffer => f.write_str("the buffer is too short"),
             Self::ConflictingLockRecord { version } => {
                 write!(f, "another unlock key under the same version {version}")

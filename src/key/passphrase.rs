@@ -6,7 +6,8 @@ use crate::secret::{SecretBytes, SecretKey};
 
 /// A person's passphrase, as an additional way into a key file.
 ///
-/// Its bytes are used as they are: 1 to 1024 of them, no normalisation.
+/// Its bytes are used as they are: 1 to 1024 of them, no normalisation. A new slot takes only one of at
+/// least 8 characters.
 pub struct Passphrase(SecretBytes);
 
 impl Passphrase {
@@ -21,6 +22,22 @@ impl Passphrase {
         } else {
             Err(Misuse::OutOfBounds("passphrase length").into())
         }
+    }
+
+    /// Refuses a passphrase, or costs, that are too weak for a new slot.
+    pub(crate) fn check_new(&self, costs: Costs) -> Result<()> {
+        const LEAST: usize = 8;
+        let bytes = self.0.expose();
+        // What is no text counts by its bytes.
+        let len = core::str::from_utf8(bytes).map_or(bytes.len(), |text| text.chars().count());
+        if len < LEAST {
+            return Err(Misuse::TooWeak { what: "the passphrase is", least: "8 characters" }.into());
+        }
+        if !Costs::FLOOR.are_within(&costs) {
+            let least = "19 MiB, 2 passes, 1 lane";
+            return Err(Misuse::TooWeak { what: "the Argon2id costs are", least }.into());
+        }
+        Ok(())
     }
 
     /// Argon2id of the passphrase: what takes the place of an unlock key.

@@ -14,7 +14,7 @@ use crate::crypto::xchacha;
 use crate::error::{Error, Misuse, Result};
 use crate::fs::{self, Fs};
 use crate::grant::Time;
-use crate::key::{Identity, Mode, Passphrase, Recipient, UnlockKey};
+use crate::key::{Costs, Identity, Mode, Passphrase, Recipient, UnlockKey};
 use crate::secret::{SecretBytes, SecretKey};
 
 /// Whether a key file that is not locked will do.
@@ -47,6 +47,8 @@ struct LockedFile {
     file: KeyFile,
     bytes: usize,
     audit: Option<Arc<dyn Sink>>,
+    /// The most that is paid for a guess.
+    ceiling: Costs,
 }
 
 /// Why a file could not be unlocked, and the file to try again with.
@@ -84,7 +86,15 @@ impl Keyring {
         }
         settle(&location, &bytes)?;
         let access = Access::Write(lock);
-        LockedFile { location, access, file, bytes: bytes.len(), audit: None }.opened()
+        LockedFile {
+            location,
+            access,
+            file,
+            bytes: bytes.len(),
+            audit: None,
+            ceiling: Costs::CEILING,
+        }
+        .opened()
     }
 
     /// Opens the key file of `identity` without creating, writing or syncing anything, also on a
@@ -109,7 +119,15 @@ impl Keyring {
             return Err(Error::ExpectedLocked);
         }
         let access = Access::Read { _lock: lock };
-        LockedFile { location, access, file, bytes: bytes.len(), audit: None }.opened()
+        LockedFile {
+            location,
+            access,
+            file,
+            bytes: bytes.len(),
+            audit: None,
+            ceiling: Costs::CEILING,
+        }
+        .opened()
     }
 }
 
@@ -119,6 +137,15 @@ impl LockedKeyring {
     #[must_use]
     pub fn audited(mut self, sink: Arc<dyn Sink>) -> Self {
         self.0.audit = Some(sink);
+        self
+    }
+
+    /// Sets the most that [`LockedKeyring::unlock_with_passphrase`] pays for a slot;
+    /// [`Costs::CEILING`] if it is not called. A file says what its slots cost before anything in it is
+    /// authenticated.
+    #[must_use]
+    pub fn ceiling(mut self, most: Costs) -> Self {
+        self.0.ceiling = most;
         self
     }
 
@@ -133,11 +160,12 @@ impl LockedKeyring {
         self.unlock_with(Credential::UnlockKey(key))
     }
 
-    /// Unlocks the file with a passphrase. Takes one guess's time for each passphrase of the file.
+    /// Unlocks the file with a passphrase. Takes one guess's time for each passphrase of the file, but
+    /// for those that ask for more than the [ceiling](LockedKeyring::ceiling), which are passed over.
     ///
     /// # Errors
     ///
-    /// As [`LockedKeyring::unlock`].
+    /// As [`LockedKeyring::unlock`]; [`Error::TooCostly`] if no slot opened and one was passed over.
     pub fn unlock_with_passphrase(self, passphrase: &Passphrase) -> Result<Keyring, UnlockError> {
         self.unlock_with(Credential::Passphrase(passphrase))
     }
@@ -194,14 +222,23 @@ impl LockedFile {
     /// The commitments decide: if none fits, the key is wrong.
     fn file_key(&self, credential: Credential<'_>) -> Result<SecretKey> {
         let Slots::Wrapped(slots) = &self.file.header.slots else { return Err(Error::WrongKey) };
+        let mut passed_over = None;
         for slot in slots {
-            if let SlotLine::Known(slot) = slot
-                && let Some(file_key) = slot.unwrap(&self.file.header.identity, credential)?
+            let SlotLine::Known(slot) = slot else { continue };
+            if let (Credential::Passphrase(_), Some(asked)) = (credential, slot.costs)
+                && !asked.are_within(&self.ceiling)
             {
+                passed_over = Some(asked);
+                continue;
+            }
+            if let Some(file_key) = slot.unwrap(&self.file.header.identity, credential)? {
                 return Ok(file_key);
             }
         }
-        Err(Error::WrongKey)
+        Err(passed_over.map_or(Error::WrongKey, |asked| Error::TooCostly {
+            asked: asked.to_string(),
+            ceiling: self.ceiling.to_string(),
+        }))
     }
 
     fn report(&self, failed: Option<&Error>) -> Result<()> {

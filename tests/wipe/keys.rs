@@ -165,7 +165,7 @@ fn a_passphrase_and_what_argon2_makes_of_it() {
     let dir = dir.path();
     let words = b"correct horse battery staple";
     let passphrase = |words: &[u8]| Passphrase::new(SecretBytes::from(words)).unwrap();
-    let costs = Costs::new(8 << 10, 1, 1).unwrap();
+    let costs = Costs::FLOOR;
     let protector = Protector::unlock_key(&unlock_key(&KEY));
     let keyring = Keyring::create(dir, &me(), protector, &[]).unwrap();
     let large = wiped("adding one", &[("passphrase", words)], || {
@@ -177,7 +177,7 @@ fn a_passphrase_and_what_argon2_makes_of_it() {
     let text = std::fs::read_to_string(file(dir)).unwrap();
     let salt = fact(&text, "slot passphrase").split(' ').next().unwrap();
     let salt = Base64Unpadded::decode_vec(salt).unwrap();
-    let params = argon2::Params::new(8 << 10, 1, 1, Some(32)).unwrap();
+    let params = argon2::Params::new(19 << 10, 2, 1, Some(32)).unwrap();
     let argon2 = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
     let mut stretched = [0; 32];
     argon2.hash_password_into(words, &salt, &mut stretched).unwrap();

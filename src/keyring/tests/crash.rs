@@ -156,7 +156,9 @@ const CASES: &[Case] = &[
     Case {
         name: "a passphrase",
         start: start_locked,
-        call: |keyring| keyring.add_passphrase(&passphrases::phrase("p"), passphrases::cheap()),
+        call: |keyring| {
+            keyring.add_passphrase(&passphrases::phrase("passphrase"), passphrases::cheap())
+        },
         done: |status| status.passphrases == 1,
         keys: &[1],
     },

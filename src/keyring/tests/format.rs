@@ -71,7 +71,7 @@ fn no_flipped_bit_opens_with_a_check_that_fits() {
 #[test]
 fn lines_stand_once_and_in_their_order() {
     let (disk, keyring) = locked();
-    keyring.add_passphrase(&passphrases::phrase("p"), passphrases::cheap()).unwrap();
+    keyring.add_passphrase(&passphrases::phrase("passphrase"), passphrases::cheap()).unwrap();
     drop(keyring);
     let text = above(&disk);
     let lines: Vec<&str> = text.split_inclusive('\n').collect();

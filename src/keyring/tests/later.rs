@@ -27,7 +27,7 @@ fn an_unknown_kind_of_slot_makes_the_file_read_only() {
         keyring.attach("tls", b"new"),
         keyring.attach("other", b"new"),
         keyring.detach("tls").map(drop),
-        keyring.add_passphrase(&passphrases::phrase("p"), passphrases::cheap()),
+        keyring.add_passphrase(&passphrases::phrase("passphrase"), passphrases::cheap()),
         // Its first use since it was opened has to be reserved in the file.
         seal(&keyring.log("raft").unwrap(), 2).map(drop),
     ];

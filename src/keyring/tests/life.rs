@@ -50,7 +50,7 @@ fn from_the_clear_to_locked() {
 #[test]
 fn from_locked_to_the_clear() {
     let (disk, keyring) = locked();
-    keyring.add_passphrase(&passphrases::phrase("p"), passphrases::cheap()).unwrap();
+    keyring.add_passphrase(&passphrases::phrase("passphrase"), passphrases::cheap()).unwrap();
     let mut entries = vec![sealed(&keyring, 1)];
     let locked_dek = ids(&keyring)[0];
 
