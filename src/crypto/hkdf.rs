@@ -38,6 +38,28 @@ fn expand_parts(ikm: &[u8], info: &[&[u8]], out: &mut [u8]) -> Result<(), hkdf::
     hkdf::Hkdf::<Sha256>::new(None, ikm).expand_multi_info(info, out)
 }
 
+/// HKDF-Extract of all parts of `ikm`, one after the other, as HPKE needs it.
+pub(super) fn extract(salt: &[u8], ikm: &[&[u8]]) -> SecretKey {
+    SecretKey::init(|prk| {
+        wiped::<STACK, _>(|| {
+            let mut extract = hkdf::HkdfExtract::<Sha256>::new(Some(salt));
+            ikm.iter().for_each(|part| extract.input_ikm(part));
+            prk.copy_from_slice(&extract.finalize().0);
+        });
+    })
+}
+
+/// HKDF-Expand to one block at the most, as HPKE needs it.
+pub(super) fn expand_prk<const N: usize>(prk: &SecretKey, info: &[&[u8]], out: &mut [u8; N]) {
+    const { assert!(1 <= N && N <= 32, "one block of HMAC-SHA256") };
+    // Refused are a key shorter than a block and an output beyond 255 blocks.
+    let expanded = wiped::<STACK, _>(|| {
+        hkdf::Hkdf::<Sha256>::from_prk(prk.expose())
+            .is_ok_and(|hkdf| hkdf.expand_multi_info(info, out).is_ok())
+    });
+    debug_assert!(expanded);
+}
+
 /// The length of `part`, as it stands before it in an info or an AAD.
 pub(crate) fn len64(part: &[u8]) -> [u8; 8] {
     u64::try_from(part.len()).unwrap_or(u64::MAX).to_le_bytes()

@@ -9,11 +9,11 @@ use std::os::unix::fs::FileExt;
 use super::*;
 use crate::crypto::kernel::{Kernel, force};
 use crate::crypto::testing::pattern;
-use crate::crypto::{argon2id, hkdf, secretbox, x25519, xchacha};
+use crate::crypto::{argon2id, hkdf, hpke, secretbox, x25519, xchacha, xwing};
 use crate::secret::SecretKey;
 
 /// How much dead stack is searched, in bytes.
-const DEPTH: usize = 128 << 10;
+const DEPTH: usize = 256 << 10;
 /// Stack between the search's own frames and those of the call, in bytes.
 const GAP: usize = 8 << 10;
 
@@ -234,6 +234,75 @@ fn x25519_leaves_nothing() {
     assert_none(&[scalar.expose()], || {
         assert!(x25519::shared(&scalar, &[0; x25519::POINT_LEN]).is_err());
     });
+}
+
+/// The seeds and secrets of both halves, which the crate's own wiping does not reach.
+#[test]
+fn xwing_leaves_nothing() {
+    let key = key();
+    let expanded = expanded(&key);
+    let randomness: [u8; 64] = pattern(128)[64..].try_into().unwrap();
+    let public = xwing::public(&key);
+    let (share, shared) = xwing::encapsulate(&public, &randomness).unwrap();
+    assert_none(&[key.expose(), &expanded], || drop(xwing::public(&key)));
+    assert_none(&[&randomness, shared.expose()], || {
+        drop(xwing::encapsulate(&public, &randomness).unwrap());
+    });
+    assert_none(&[key.expose(), &expanded, &randomness[..32], shared.expose()], || {
+        drop(xwing::decapsulate(&key, &share).unwrap());
+    });
+    let mut low = share.clone();
+    low[1088..].fill(0);
+    assert_none(&[key.expose(), &expanded], || assert!(xwing::decapsulate(&key, &low).is_err()));
+}
+
+#[test]
+fn xwing_goes_no_deeper_than_it_is_wiped() {
+    let key = key();
+    let public = xwing::public(&key);
+    let (share, _) = xwing::encapsulate(&public, &[7; 64]).unwrap();
+    let calls: [&(dyn Fn() + Sync); 3] =
+        [&|| drop(xwing::public(&key)), &|| drop(xwing::encapsulate(&public, &[7; 64])), &|| {
+            drop(xwing::decapsulate(&key, &share))
+        }];
+    for (n, call) in calls.iter().enumerate() {
+        let left = left_below(call);
+        assert!(left <= RETURN, "call {n}: {left} bytes too deep");
+    }
+}
+
+/// SHAKE256 of an X-Wing key: ML-KEM's two seeds, and X25519's scalar.
+fn expanded(key: &SecretKey) -> [u8; 96] {
+    use shake::{ExtendableOutput, Shake256, Update, XofReader};
+    let mut shake = Shake256::default();
+    shake.update(key.expose());
+    let mut expanded = [0; 96];
+    shake.finalize_xof().read(&mut expanded);
+    expanded
+}
+
+#[test]
+fn hpke_leaves_nothing() {
+    let (recipient, psk_key) = (key(), SecretKey::init(|bytes| bytes.fill(0x5c)));
+    let psk = hpke::Psk { key: &psk_key, id: b"psk" };
+    let plain = pattern(32);
+    let mut sealed = [&plain[..], &[0; 16]].concat();
+    let public = xwing::public(&recipient);
+    let mut sent = None;
+    assert_none(&[psk_key.expose()], || {
+        let (share, mut sender) = hpke::Sender::new(&public, psk, b"info").unwrap();
+        sender.seal(b"aad", &mut sealed).unwrap();
+        sent = Some(share);
+    });
+    let share = sent.unwrap();
+    let shared = xwing::decapsulate(&recipient, &share).unwrap();
+    for wrong in [true, false] {
+        assert_none(&[recipient.expose(), psk_key.expose(), shared.expose(), &plain], || {
+            let mut receiver = hpke::Receiver::new(&recipient, &share, psk, b"info").unwrap();
+            let aad: &[u8] = if wrong { b"aae" } else { b"aad" };
+            assert_eq!(receiver.open(aad, &mut sealed).is_ok(), !wrong);
+        });
+    }
 }
 
 #[test]
