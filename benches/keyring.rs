@@ -41,6 +41,13 @@ fn key_file(c: &mut Criterion) {
         b.iter_batched(SimFs::new, |disk| create(&disk, &me, &key), BatchSize::SmallInput);
     });
     group.bench_function("unlock", |b| b.iter(|| unlock(&disk, &me, &key)));
+    group.bench_function("unlock-wrong-key", |b| {
+        let wrong = UnlockKey::generate().expect("a key");
+        b.iter(|| match Keyring::open(place(&disk), &me, LockPolicy::Locked).expect("opened") {
+            Opened::Locked(locked) => locked.unlock(&wrong).expect_err("another key"),
+            Opened::Unlocked(_) => unreachable!("it is locked"),
+        });
+    });
     let (one, other) = (&key, &UnlockKey::generate().expect("a key"));
     let keyring = unlock(&disk, &me, &key);
     let mut version = 0;
@@ -56,6 +63,13 @@ fn key_file(c: &mut Criterion) {
         });
     });
     group.finish();
+    let inspection = Keyring::inspect(place(&disk)).expect("inspected");
+    println!(
+        "key file with {} slots: {} bytes, of them the key set {}",
+        inspection.slots.len(),
+        inspection.file_bytes,
+        inspection.sealed_bytes,
+    );
 }
 
 /// Every record of a log, from buffers as they were read, in order.

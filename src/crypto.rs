@@ -3,7 +3,6 @@
 pub(crate) mod argon2id;
 pub(crate) mod hkdf;
 pub(crate) mod hmac;
-#[cfg_attr(not(test), expect(dead_code, reason = "the key file's slots will use it"))]
 pub(crate) mod hpke;
 pub(crate) mod kernel;
 pub(crate) mod random;
@@ -15,7 +14,6 @@ pub(crate) mod testing;
 pub(crate) mod verdict;
 pub(crate) mod x25519;
 pub(crate) mod xchacha;
-#[cfg_attr(not(test), expect(dead_code, reason = "the key file's slots will use it"))]
 pub(crate) mod xwing;
 
 /// Length of a Poly1305 tag, in bytes.

@@ -1,13 +1,14 @@
 //! Keys and their life cycle, without any I/O.
 
+mod card;
 mod dek;
 mod id;
 mod lifecycle;
 mod lock;
 mod passphrase;
-mod recipient;
 mod unlock;
 
+pub(crate) use card::{Card, Kind, auth, seed};
 pub(crate) use dek::Dek;
 pub use dek::DekId;
 pub use id::Identity;
@@ -17,7 +18,6 @@ pub use lifecycle::{Protection, Reason, Reasons, Reconciled, Rekey};
 pub(crate) use lock::Lock;
 pub use lock::LockRecord;
 pub use passphrase::Passphrase;
-pub(crate) use recipient::{Kind, Recipient, scalar};
 pub use unlock::UnlockKey;
 
 pub use crate::crypto::argon2id::Costs;

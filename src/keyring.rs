@@ -17,8 +17,8 @@ use subtle::ConstantTimeEq;
 use crate::error::{Error, Misuse, Result};
 use crate::fs::{Fs, RealFs};
 use crate::key::{
-    Costs, Event, Identity, Kind, Lock, LockRecord, Passphrase, Reason, Recipient, Reconciled,
-    Rekey, UnlockKey, Wanted, valid_name,
+    Costs, Event, Identity, Kind, Lock, LockRecord, Passphrase, Reason, Reconciled, Rekey, Wanted,
+    valid_name,
 };
 use crate::secret::SecretBytes;
 
@@ -144,17 +144,17 @@ impl Keyring {
     /// As [`Keyring::reconcile`].
     pub fn reconcile_with(&self, record: &LockRecord, rekey: Rekey) -> Result<Reconciled> {
         self.shared.drive(|set| {
-            let (wanted, recipient) = match record.lock() {
+            let (wanted, card) = match record.lock() {
                 Lock::Off => (Wanted::Off, None),
-                Lock::On { recipient, .. } => {
-                    let mut slots = set.slots.iter().filter(|slot| slot.kind == Kind::Unlock);
-                    let same = slots.any(|slot| slot.recipient.same(recipient));
+                Lock::On { card, .. } => {
+                    let mut slots = set.slots.iter().filter(|slot| slot.head.kind == Kind::Unlock);
+                    let same = slots.any(|slot| slot.card.same(card));
                     let wanted = if same { Wanted::SameKey } else { Wanted::OtherKey };
-                    (wanted, Some(recipient.duplicate()))
+                    (wanted, Some(card.duplicate()))
                 }
             };
             let event = Event::Lock { version: record.version(), wanted, rekey };
-            Ok((event, Change { recipient, edit: None }))
+            Ok((event, Change { card, edit: None }))
         })
     }
 
@@ -250,13 +250,14 @@ impl Keyring {
     /// everyone who opens the file ([`LockedKeyring::ceiling`]).
     pub fn add_passphrase(&self, passphrase: &Passphrase, costs: Costs) -> Result<()> {
         passphrase.check_new(costs)?;
-        let slot = Arc::new(Slot::for_passphrase(passphrase, costs)?);
+        let slot = Arc::new(Slot::for_passphrase(self.identity(), passphrase, costs)?);
         self.shared
             .drive(|set| {
                 if set.slots.is_empty() {
                     return Err(Misuse::State("the key file is not locked").into());
                 }
-                let count = set.slots.iter().filter(|s| s.kind == Kind::Passphrase).count() + 1;
+                let count =
+                    set.slots.iter().filter(|s| s.head.kind == Kind::Passphrase).count() + 1;
                 if count > text::MAX_PASSPHRASES {
                     return Err(Error::too_large("passphrases", count, text::MAX_PASSPHRASES));
                 }
@@ -274,11 +275,11 @@ impl Keyring {
     pub fn remove_passphrases(&self) -> Result<()> {
         self.shared
             .drive(|set| {
-                if set.slots.iter().all(|slot| slot.kind != Kind::Passphrase) {
+                if set.slots.iter().all(|slot| slot.head.kind != Kind::Passphrase) {
                     return Ok((Event::Settle, Change::default()));
                 }
                 let edit =
-                    Change::edit(|set| set.slots.retain(|slot| slot.kind != Kind::Passphrase));
+                    Change::edit(|set| set.slots.retain(|slot| slot.head.kind != Kind::Passphrase));
                 Ok((Event::Rotate(Reason::UnlockKeyChanged), edit))
             })
             .map(drop)
@@ -315,9 +316,4 @@ fn check_attachment(name: &str, bytes: &[u8], others: usize) -> Result<()> {
         return Err(Error::too_large("all attachments", others + bytes.len(), MAX_ATTACHMENTS));
     }
     Ok(())
-}
-
-/// The recipient of an unlock key.
-fn recipient(key: &UnlockKey) -> Recipient {
-    Recipient::of(Kind::Unlock, key.secret())
 }

@@ -50,6 +50,7 @@ fn read(file: &[u8]) {
                 let line = lines.next().and_then(|line| line.strip_prefix("slot "));
                 assert_eq!(line.and_then(|line| line.split(' ').next()), Some(word));
             }
+            assert!(lines.next().is_some_and(|line| line.starts_with("commit ")));
             assert!(lines.next().is_some_and(|line| line.starts_with("sealed ")));
             assert!(lines.next().is_some_and(|line| line.starts_with("check ")));
             assert_eq!(lines.next(), None);

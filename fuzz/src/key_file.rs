@@ -3,11 +3,16 @@
 use std::fmt::Write as _;
 
 use base64ct::{Base64Unpadded, Encoding};
+use core::convert::Infallible;
+use hpke::aead::ChaCha20Poly1305 as Aead;
+use hpke::kdf::HkdfSha256;
+use hpke::kem::{Kem, XWing};
+use hpke::{Deserializable, OpModeR, OpModeS, PskBundle, Serializable};
+use rand_core::{TryCryptoRng, TryRng};
 use sha2::{Digest, Sha256};
-use x25519_dalek::{PublicKey, StaticSecret};
 
 use crate::fixed::{CLUSTER, FILE_KEY, NODE};
-use crate::reference::{Key, derive, open_xchacha, xchacha};
+use crate::reference::{Key, derive, open_xchacha, prefixed, xchacha};
 
 /// A field of a key set.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -26,7 +31,8 @@ impl Field {
 
     #[must_use]
     pub fn rotation(mode: u8, target: u64, running: u8, queued: u8) -> Self {
-        let value = [&[mode], &target.to_le_bytes()[..], &[running, queued]].concat();
+        let value =
+            [&[mode], &target.to_le_bytes()[..], &[running, queued]].concat();
         Self { tag: 3, value }
     }
 
@@ -65,62 +71,114 @@ impl Field {
     }
 }
 
-/// A slot for an unlock key, its salt and ephemeral key fixed.
+/// A slot for an unlock key, its id and what it draws fixed.
 pub struct Slot {
-    scalar: Key,
-    pub auth: Key,
+    seed: Key,
+    auth: Key,
+    /// Recipient and auth, as a key set holds them.
+    pub card: Vec<u8>,
 }
 
-const SALT: [u8; 16] = *b"an unlock salt!!";
-const EPHEMERAL: Key = *b"an ephemeral key of a fuzz test!";
+const ID: [u8; 16] = *b"an unlock slot!!";
 
 impl Slot {
+    /// # Panics
+    ///
+    /// Never: a seed is 32 bytes.
     #[must_use]
     pub fn unlock(kek: &Key) -> Self {
-        Self { scalar: derive(kek, "unlock-x25519", &[]), auth: derive(kek, "unlock-auth", &[]) }
+        let [seed, auth] = ["seed", "auth"].map(|label| derive(kek, label, &[b"unlock"]));
+        let key = PrivateKey::from_bytes(&seed).expect("32 bytes");
+        let card = [&XWing::sk_to_pk(&key).to_bytes()[..], &auth].concat();
+        Self { seed, auth, card }
+    }
+
+    /// The field of a key set with the slot's card.
+    #[must_use]
+    pub fn field(&self) -> Field {
+        Field { tag: 4, value: self.card.clone() }
+    }
+
+    fn context(id: &[u8]) -> [&[u8]; 6] {
+        [CLUSTER.as_bytes(), NODE.as_bytes(), b"unlock", id, b"", b""]
+    }
+
+    fn info(id: &[u8]) -> Vec<u8> {
+        let suite: [&[u8]; 2] = [b"nodeseal/v1/slot", b"HPKE\x64\x7a\x00\x01\x00\x03"];
+        prefixed(&[&suite[..], &Self::context(id)].concat())
+    }
+
+    /// The PSK and its id.
+    fn psk(&self, id: &[u8]) -> (Key, Vec<u8>) {
+        (derive(&self.auth, "psk", &[]), prefixed(&[b"unlock", id]))
     }
 
     fn line(&self, file_key: &Key) -> String {
-        let recipient = PublicKey::from(&StaticSecret::from(self.scalar));
-        let ephemeral = StaticSecret::from(EPHEMERAL);
-        let shared = ephemeral.diffie_hellman(&recipient);
-        let ephemeral = PublicKey::from(&ephemeral);
-        let commitment = derive(
-            &self.auth,
-            "commit",
-            &[b"unlock", CLUSTER.as_bytes(), NODE.as_bytes(), &SALT, b""],
-        );
-        let key = self.key(shared.as_bytes(), &SALT, ephemeral.as_bytes(), recipient.as_bytes());
-        let wrapped = xchacha(&key, &[1; 24], b"", file_key);
+        let recipient = <XWing as Kem>::PublicKey::from_bytes(&self.card[..1216]).expect("a key");
+        let (psk, psk_id) = self.psk(&ID);
+        let psk = OpModeS::Psk(PskBundle::new(&psk, &psk_id).expect("a PSK"));
+        let (share, wrapped) = hpke::single_shot_seal_with_rng::<Aead, HkdfSha256, XWing>(
+            &psk,
+            &recipient,
+            &Self::info(&ID),
+            file_key,
+            b"",
+            &mut Fixed,
+        )
+        .expect("sealed");
         format!(
-            "slot unlock {} - {} {} {} {}\n",
-            base64(&SALT),
-            base64(recipient.as_bytes()),
-            base64(ephemeral.as_bytes()),
-            base64(&commitment),
+            "slot unlock {} - - {} {} {}\n",
+            base64(&ID),
+            base64(&derive(&self.auth, "confirm", &Self::context(&ID))),
+            base64(&share.to_bytes()),
             base64(&wrapped),
         )
     }
 
-    fn key(&self, shared: &Key, salt: &[u8], ephemeral: &[u8], recipient: &[u8]) -> Key {
-        let context: &[&[u8]] =
-            &[b"unlock", CLUSTER.as_bytes(), NODE.as_bytes(), salt, ephemeral, recipient, b""];
-        derive(&[&shared[..], &self.auth].concat(), "slot", context)
-    }
-
     /// The file key out of a slot's line.
     fn open(&self, line: &str) -> Option<Key> {
-        let [salt, _, recipient, ephemeral, _, wrapped] =
+        let [id, _, _, _, share, wrapped] =
             line.strip_prefix("slot unlock ")?.split(' ').collect::<Vec<_>>().try_into().ok()?;
-        let [salt, recipient, ephemeral, wrapped] =
-            [salt, recipient, ephemeral, wrapped].map(unbase64);
-        let (ephemeral, recipient) = (ephemeral?, recipient?);
-        let point: Key = ephemeral.as_slice().try_into().ok()?;
-        let shared = StaticSecret::from(self.scalar).diffie_hellman(&PublicKey::from(point));
-        let key = self.key(shared.as_bytes(), &salt?, &ephemeral, &recipient);
-        open_xchacha(&key, b"", &wrapped?)?.try_into().ok()
+        let (id, wrapped) = (unbase64(id)?, unbase64(wrapped)?);
+        let share = <XWing as Kem>::EncappedKey::from_bytes(&unbase64(share)?).ok()?;
+        let key = PrivateKey::from_bytes(&self.seed).ok()?;
+        let (psk, psk_id) = self.psk(&id);
+        let psk = OpModeR::Psk(PskBundle::new(&psk, &psk_id).ok()?);
+        let opened = hpke::single_shot_open::<Aead, HkdfSha256, XWing>(
+            &psk,
+            &key,
+            &share,
+            &Self::info(&id),
+            &wrapped,
+            b"",
+        );
+        opened.ok()?.try_into().ok()
     }
 }
+
+type PrivateKey = <XWing as Kem>::PrivateKey;
+
+/// A generator of one byte, so that a corpus stays what it is.
+struct Fixed;
+
+impl TryRng for Fixed {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        Ok(0x0707_0707)
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        Ok(0x0707_0707_0707_0707)
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        bytes.fill(7);
+        Ok(())
+    }
+}
+
+impl TryCryptoRng for Fixed {}
 
 /// A key file whose file key is the fixed one; in the clear without a slot.
 #[must_use]
@@ -133,6 +191,8 @@ pub fn key_file(epoch: u64, kek_version: u64, slot: Option<&Slot>, set: &[u8]) -
         None => writeln!(text, "slot none {}", base64(&FILE_KEY)).expect("a string"),
         Some(slot) => text += &slot.line(&FILE_KEY),
     }
+    let commit = derive(&FILE_KEY, "commit", &[]);
+    writeln!(text, "commit {}", base64(&commit)).expect("a string");
     let sealed = xchacha(&FILE_KEY, &[2; 24], text.as_bytes(), set);
     writeln!(text, "sealed {}", base64(&sealed)).expect("a string");
     checked(text.as_bytes())

@@ -38,6 +38,11 @@ fn expand_parts(ikm: &[u8], info: &[&[u8]], out: &mut [u8]) -> Result<(), hkdf::
     hkdf::Hkdf::<Sha256>::new(None, ikm).expand_multi_info(info, out)
 }
 
+/// Returns `len64(x1) ‖ x1 ‖ len64(x2) ‖ x2 ‖ …`, which no other parts give. For parts that are public.
+pub(crate) fn encode(parts: &[&[u8]]) -> Vec<u8> {
+    parts.iter().flat_map(|part| [&len64(part), *part].concat()).collect()
+}
+
 /// HKDF-Extract of all parts of `ikm`, one after the other, as HPKE needs it.
 pub(super) fn extract(salt: &[u8], ikm: &[&[u8]]) -> SecretKey {
     SecretKey::init(|prk| {

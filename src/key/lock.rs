@@ -1,7 +1,8 @@
 use core::fmt;
 
-use super::recipient::{Kind, Recipient};
+use super::card::Card;
 use super::unlock::UnlockKey;
+use crate::crypto::xwing::{self, PUBLIC_LEN};
 use crate::error::{Error, Result};
 use crate::secret::{KEY_LEN, SecretBytes, SecretKey};
 
@@ -13,13 +14,13 @@ const RETRIEVABLE: u8 = 2;
 /// The replicated record from which every node learns how to lock its key file.
 ///
 /// It holds a version that only grows, and, if the cluster is locked, what it takes to wrap for
-/// the unlock key: its X25519 public key and `auth`. The unlock key itself does not follow from
+/// the unlock key: its card, an X-Wing public key and `auth`. The unlock key itself does not follow from
 /// it, unless the record was made [`retrievable`](LockRecord::retrievable).
 ///
 /// # Format
 ///
 /// `format 1 (0x01) · kind 1 · version 8 (little-endian)`, then for kind 1 (locked)
-/// `recipient 32 · auth 32`, for kind 2 (retrievable) `recipient 32 · auth 32 · unlock key 32`;
+/// `recipient 1216 · auth 32`, for kind 2 (retrievable) `recipient 1216 · auth 32 · unlock key 32`;
 /// kind 0 (not locked) has no more.
 ///
 /// # Security
@@ -44,15 +45,15 @@ pub struct LockRecord {
 
 pub(crate) enum Lock {
     Off,
-    On { recipient: Recipient, key: Option<UnlockKey> },
+    On { card: Card, key: Option<UnlockKey> },
 }
 
 impl LockRecord {
     /// The cluster is locked with `key`.
     #[must_use]
     pub fn locked(version: u64, key: &UnlockKey) -> Self {
-        let recipient = Recipient::of(Kind::Unlock, key.secret());
-        Self { version, lock: Lock::On { recipient, key: None } }
+        let card = Card::of_unlock_key(key.secret());
+        Self { version, lock: Lock::On { card, key: None } }
     }
 
     /// As [`LockRecord::locked`], with the unlock key itself in the record, so that an operator
@@ -64,9 +65,9 @@ impl LockRecord {
     /// can unlock every manager of the cluster.
     #[must_use]
     pub fn retrievable(version: u64, key: &UnlockKey) -> Self {
-        let recipient = Recipient::of(Kind::Unlock, key.secret());
+        let card = Card::of_unlock_key(key.secret());
         let key = Some(UnlockKey::from_key(key.secret().duplicate()));
-        Self { version, lock: Lock::On { recipient, key } }
+        Self { version, lock: Lock::On { card, key } }
     }
 
     /// The cluster is not locked.
@@ -103,7 +104,7 @@ impl LockRecord {
     /// The record's bytes.
     #[must_use]
     pub fn encode(&self) -> SecretBytes {
-        let mut bytes = SecretBytes::with_capacity(10 + 3 * KEY_LEN);
+        let mut bytes = SecretBytes::with_capacity(10 + PUBLIC_LEN + 2 * KEY_LEN);
         let kind = match &self.lock {
             Lock::Off => OFF,
             Lock::On { key: None, .. } => ON,
@@ -111,9 +112,9 @@ impl LockRecord {
         };
         bytes.extend_from_slice(&[FORMAT, kind]);
         bytes.extend_from_slice(&self.version.to_le_bytes());
-        if let Lock::On { recipient, key } = &self.lock {
-            bytes.extend_from_slice(&recipient.public);
-            bytes.extend_from_slice(recipient.auth.expose());
+        if let Lock::On { card, key } = &self.lock {
+            bytes.extend_from_slice(&*card.recipient);
+            bytes.extend_from_slice(card.auth.expose());
             if let Some(key) = key {
                 bytes.extend_from_slice(key.secret().expose());
             }
@@ -134,23 +135,25 @@ impl LockRecord {
         }
         let (version, rest) = rest.split_first_chunk().ok_or_else(damaged)?;
         let version = u64::from_le_bytes(*version);
+        if kind == OFF {
+            return if rest.is_empty() { Ok(Self::off(version)) } else { Err(damaged()) };
+        }
+        let (recipient, rest) = rest.split_first_chunk::<PUBLIC_LEN>().ok_or_else(damaged)?;
+        xwing::check(recipient)?;
         let (keys, rest) = rest.as_chunks::<KEY_LEN>();
         if !rest.is_empty() {
             return Err(damaged());
         }
         let secret = |key: &[u8; KEY_LEN]| SecretKey::init(|bytes| bytes.copy_from_slice(key));
+        let card = |auth| Card { recipient: Box::new(*recipient), auth: secret(auth) };
         match (kind, keys) {
-            (OFF, []) => Ok(Self::off(version)),
-            (ON, [public, auth]) => {
-                let recipient = Recipient { public: *public, auth: secret(auth) };
-                Ok(Self { version, lock: Lock::On { recipient, key: None } })
-            }
-            (RETRIEVABLE, [public, auth, key]) => {
-                let read = Recipient { public: *public, auth: secret(auth) };
+            (ON, [auth]) => Ok(Self { version, lock: Lock::On { card: card(auth), key: None } }),
+            (RETRIEVABLE, [auth, key]) => {
+                let read = card(auth);
                 let record = Self::retrievable(version, &UnlockKey::from_key(secret(key)));
                 match &record.lock {
-                    Lock::On { recipient, .. } if recipient.same(&read) => Ok(record),
-                    _ => Err(Error::damaged("a lock record's key is not its recipient's")),
+                    Lock::On { card, .. } if card.same(&read) => Ok(record),
+                    _ => Err(Error::damaged("a lock record's key is not its card's")),
                 }
             }
             _ => Err(damaged()),
@@ -181,7 +184,7 @@ mod tests {
             let again = LockRecord::decode(bytes.expose()).unwrap();
             assert_eq!(again.encode().expose(), bytes.expose());
             assert_eq!(again.unlock_key().is_some(), record.unlock_key().is_some());
-            for len in 0..bytes.len() {
+            for len in (0..bytes.len()).step_by(7).chain([bytes.len() - 1]) {
                 assert!(LockRecord::decode(&bytes.expose()[..len]).is_err(), "cut to {len}");
             }
             let longer = [bytes.expose(), &[0]].concat();
@@ -215,7 +218,7 @@ mod tests {
     #[test]
     fn a_retrievable_key_must_be_its_recipients() {
         let mut bytes = LockRecord::retrievable(3, &UnlockKey::generate().unwrap()).encode();
-        for at in 10..bytes.len() {
+        for at in (10..1226).step_by(19).chain(1226..bytes.len()) {
             bytes.expose_mut()[at] ^= 1;
             assert!(LockRecord::decode(bytes.expose()).is_err(), "byte {at}");
             bytes.expose_mut()[at] ^= 1;

@@ -6,33 +6,33 @@ use std::sync::Arc;
 use super::set::KeySet;
 use super::shared::{Access, Shared, Writer, encode, first_reserve, live, now};
 use super::slot::Slot;
-use super::{Keyring, Location, check_attachment, recipient};
+use super::{Keyring, Location, check_attachment};
 use crate::error::{Error, Misuse, Result};
 use crate::fs;
-use crate::key::{Dek, Identity, Lifecycle, Lock, LockRecord, Mode, Offer, Recipient, UnlockKey};
+use crate::key::{Card, Dek, Identity, Lifecycle, Lock, LockRecord, Mode, Offer, UnlockKey};
 use crate::secret::SecretBytes;
 
 /// What a new key file is locked with.
 pub struct Protector {
     kek_version: u64,
-    recipient: Option<Recipient>,
+    card: Option<Card>,
 }
 
 impl Protector {
     /// The unlock key, as version 0: for the first node of a cluster.
     #[must_use]
     pub fn unlock_key(key: &UnlockKey) -> Self {
-        Self { kek_version: 0, recipient: Some(recipient(key)) }
+        Self { kek_version: 0, card: Some(Card::of_unlock_key(key.secret())) }
     }
 
     /// What the cluster's lock record says: for a node that joins. It need not have the key.
     #[must_use]
     pub fn lock_record(record: &LockRecord) -> Self {
-        let recipient = match record.lock() {
+        let card = match record.lock() {
             Lock::Off => None,
-            Lock::On { recipient, .. } => Some(recipient.duplicate()),
+            Lock::On { card, .. } => Some(card.duplicate()),
         };
-        Self { kek_version: record.version(), recipient }
+        Self { kek_version: record.version(), card }
     }
 
     /// Nothing: the file key stands in the file in the clear.
@@ -42,7 +42,7 @@ impl Protector {
     /// Whoever reads the disk, or a backup of it, has everything that this node sealed.
     #[must_use]
     pub const fn none() -> Self {
-        Self { kek_version: 0, recipient: None }
+        Self { kek_version: 0, card: None }
     }
 }
 
@@ -50,7 +50,7 @@ impl fmt::Debug for Protector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Protector")
             .field("kek_version", &self.kek_version)
-            .field("locked", &self.recipient.is_some())
+            .field("locked", &self.card.is_some())
             .finish()
     }
 }
@@ -73,9 +73,9 @@ impl Keyring {
     ) -> Result<Self> {
         let location = at.into();
         let attachments = collect(attachments)?;
-        let slots = match protector.recipient {
+        let slots = match protector.card {
             None => Vec::new(),
-            Some(recipient) => vec![Arc::new(Slot::for_recipient(recipient)?)],
+            Some(card) => vec![Arc::new(Slot::for_card(card)?)],
         };
         let mode = if slots.is_empty() { Mode::Clear } else { Mode::Locked };
         let dek = Dek::generate(|_| false)?;

@@ -87,7 +87,7 @@ impl Inspection {
 
 fn slot_info(slot: &SlotLine) -> SlotInfo {
     match slot {
-        SlotLine::Known(slot) => match (slot.kind, slot.costs) {
+        SlotLine::Known(slot) => match (slot.head.kind, slot.head.costs) {
             (Kind::Passphrase, Some(costs)) => SlotInfo::Passphrase(costs),
             _ => SlotInfo::Unlock,
         },

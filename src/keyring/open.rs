@@ -6,16 +6,18 @@ use std::sync::Arc;
 use super::inspect::Inspection;
 use super::set::KeySet;
 use super::shared::{Access, READ_ONLY, Shared, Writer, destroy, live};
-use super::slot::{Credential, Slot};
+use super::slot::{Credential, Slot, commitment};
 use super::text::{KeyFile, MAX_FILE, SlotLine, Slots};
 use super::{Keyring, Location};
 use crate::audit::{Action, Event, Sink};
-use crate::crypto::xchacha;
+use crate::crypto::{verdict, xchacha};
 use crate::error::{Error, Misuse, Result};
 use crate::fs::{self, Fs};
 use crate::grant::Time;
-use crate::key::{Costs, Identity, Mode, Passphrase, Recipient, UnlockKey};
+use crate::key::{Card, Costs, Identity, Mode, Passphrase, UnlockKey};
 use crate::secret::{SecretBytes, SecretKey};
+
+use subtle::ConstantTimeEq;
 
 /// Whether a key file that is not locked will do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -219,13 +221,13 @@ impl LockedFile {
         }
     }
 
-    /// The commitments decide: if none fits, the key is wrong.
+    /// The confirmations decide: if none fits, the key is wrong.
     fn file_key(&self, credential: Credential<'_>) -> Result<SecretKey> {
         let Slots::Wrapped(slots) = &self.file.header.slots else { return Err(Error::WrongKey) };
         let mut passed_over = None;
         for slot in slots {
             let SlotLine::Known(slot) = slot else { continue };
-            if let (Credential::Passphrase(_), Some(asked)) = (credential, slot.costs)
+            if let (Credential::Passphrase(_), Some(asked)) = (credential, slot.head.costs)
                 && !asked.are_within(&self.ceiling)
             {
                 passed_over = Some(asked);
@@ -265,10 +267,14 @@ impl LockedFile {
     }
 
     fn set(&self, file_key: &SecretKey) -> Result<KeySet> {
+        let commit = commitment(file_key).ct_eq(&self.file.header.commit);
+        if !verdict::public(commit.into()) {
+            return Err(Error::damaged("the key file commits to another file key"));
+        }
         let header = self.file.header.encode();
         let mut sealed = SecretBytes::from(self.file.sealed.as_slice());
         let opened = xchacha::open(file_key.expose(), header.expose(), sealed.expose_mut())?;
-        let set = KeySet::decode(opened, self.file.header.kek_version, |auths| self.slots(auths))?;
+        let set = KeySet::decode(opened, self.file.header.kek_version, |cards| self.slots(cards))?;
         let clear = matches!(self.file.header.slots, Slots::Clear(_));
         if clear != (set.lifecycle.mode == Mode::Clear) {
             return Err(Error::damaged("the key set does not fit its slots"));
@@ -276,8 +282,8 @@ impl LockedFile {
         Ok(set)
     }
 
-    /// The slots that are written again, each with the auth that the key set holds for it.
-    fn slots(&self, auths: Vec<SecretKey>) -> Result<Vec<Arc<Slot>>> {
+    /// The slots that are written again, each with the card that the key set holds for it.
+    fn slots(&self, cards: Vec<Card>) -> Result<Vec<Arc<Slot>>> {
         let lines: &[SlotLine] = match &self.file.header.slots {
             Slots::Clear(_) => &[],
             Slots::Wrapped(lines) => lines,
@@ -289,21 +295,16 @@ impl LockedFile {
                 SlotLine::Unknown(_) => None,
             })
             .collect();
-        // With another auth the next write would lock the file for a key that nobody has.
+        // With another card the next write would lock the file for a key that nobody has.
         let identity = &self.file.header.identity;
-        let fit = known.iter().zip(&auths).all(|(slot, auth)| slot.fits(identity, auth));
-        if known.len() != auths.len() || !fit {
+        let fit = known.iter().zip(&cards).all(|(slot, card)| slot.confirms(identity, &card.auth));
+        if known.len() != cards.len() || !fit {
             return Err(Error::damaged("the key set does not fit its slots"));
         }
-        let slot = |(line, auth): (&&super::slot::WrappedSlot, SecretKey)| {
-            Arc::new(Slot {
-                kind: line.kind,
-                salt: line.salt,
-                costs: line.costs,
-                recipient: Recipient { public: line.recipient, auth },
-            })
+        let slot = |(line, card): (&&super::slot::WrappedSlot, Card)| {
+            Arc::new(Slot { head: line.head.clone(), card })
         };
-        Ok(known.iter().zip(auths).map(slot).collect())
+        Ok(known.iter().zip(cards).map(slot).collect())
     }
 }
 

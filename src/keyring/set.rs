@@ -1,4 +1,4 @@
-//! The key set: what stands sealed in a key file.
+//! The key set: what is stored sealed in a key file.
 //!
 //! A version byte, then fields of `tag 1 · length 4 (little-endian) · value`. Unknown fields with
 //! the tag's highest bit set are kept as they are; any other unknown field means that a later
@@ -11,9 +11,10 @@ use super::check_attachment;
 use super::live::LiveDek;
 use super::slot::Slot;
 use crate::crypto::xchacha;
+use crate::crypto::xwing::{self, PUBLIC_LEN};
 use crate::error::{Error, Result};
-use crate::key::{Dek, DekFacts, DekId, Lifecycle, MAX_DEKS, Mode, Reasons};
-use crate::secret::{SecretBytes, SecretKey};
+use crate::key::{Card, Dek, DekFacts, DekId, Lifecycle, MAX_DEKS, Mode, Reasons};
+use crate::secret::{KEY_LEN, SecretBytes, SecretKey};
 
 const VERSION: u8 = 1;
 /// Active DEK: `key 32 · made-at 8 · exposed 1 · uses 8`.
@@ -22,11 +23,12 @@ const ACTIVE: u8 = 1;
 const RETIRING: u8 = 2;
 /// `mode 1 · target version 8 · running reasons 1 · queued reasons 1`.
 const ROTATION: u8 = 3;
-/// A known slot's auth, 32 bytes; in the order of the slots.
-const AUTH: u8 = 4;
+/// A known slot's card: `recipient 1216 · auth 32`; in the order of the slots.
+const CARD: u8 = 4;
 /// `exposed 1 · name length 1 · name · bytes`.
 const ATTACHMENT: u8 = 5;
 const OPTIONAL: u8 = 0x80;
+const CARD_LEN: usize = PUBLIC_LEN + KEY_LEN;
 
 const CLEAR: u8 = 0;
 const LOCKED: u8 = 1;
@@ -80,8 +82,9 @@ impl KeySet {
         out.extend_from_slice(&target.to_le_bytes());
         out.extend_from_slice(&[life.running.bits(), life.queued.bits()]);
         for slot in &self.slots {
-            field(&mut out, AUTH, 32)?;
-            out.extend_from_slice(slot.recipient.auth.expose());
+            field(&mut out, CARD, CARD_LEN)?;
+            out.extend_from_slice(&*slot.card.recipient);
+            out.extend_from_slice(slot.card.auth.expose());
         }
         for (name, bytes) in &self.attachments {
             let exposed = life.attachments.get(name).copied().unwrap_or(true);
@@ -98,11 +101,11 @@ impl KeySet {
         Ok(out)
     }
 
-    /// Reads what [`KeySet::encode`] wrote; `slots` makes slots of the auths that it held.
+    /// Reads what [`KeySet::encode`] wrote; `slots` makes slots of the cards that it held.
     pub(super) fn decode(
         bytes: &[u8],
         kek_version: u64,
-        slots: impl FnOnce(Vec<SecretKey>) -> Result<Vec<Arc<Slot>>>,
+        slots: impl FnOnce(Vec<Card>) -> Result<Vec<Arc<Slot>>>,
     ) -> Result<Self> {
         let mut parts = Parts::default();
         let (version, mut rest) = bytes.split_first().ok_or_else(unreadable)?;
@@ -130,7 +133,7 @@ impl KeySet {
                 attachments: parts.exposure,
             },
             deks: parts.deks,
-            slots: slots(parts.auths)?,
+            slots: slots(parts.cards)?,
             attachments: parts.attachments,
             kept: parts.kept,
         })
@@ -143,7 +146,7 @@ struct Parts {
     retiring: Vec<DekFacts>,
     deks: Vec<StoredDek>,
     rotation: Option<(Mode, Reasons, Reasons)>,
-    auths: Vec<SecretKey>,
+    cards: Vec<Card>,
     exposure: BTreeMap<String, bool>,
     attachments: BTreeMap<String, Arc<SecretBytes>>,
     /// Length of all attachments, in bytes.
@@ -169,10 +172,7 @@ impl Parts {
                     return Err(unreadable());
                 }
             }
-            AUTH => {
-                let auth: &[u8; 32] = value.try_into().map_err(|_| unreadable())?;
-                self.auths.push(SecretKey::init(|bytes| bytes.copy_from_slice(auth)));
-            }
+            CARD => self.cards.push(card(value)?),
             ATTACHMENT => self.attachment(value)?,
             _ if tag & OPTIONAL != 0 => self.kept.push((tag, Arc::new(value.into()))),
             _ => return Err(Error::unsupported("key set field", tag)),
@@ -207,6 +207,16 @@ impl Parts {
             Some(_) => Err(unreadable()),
         }
     }
+}
+
+fn card(value: &[u8]) -> Result<Card> {
+    let value: &[u8; CARD_LEN] = value.try_into().map_err(|_| unreadable())?;
+    let (recipient, auth) = value.split_first_chunk::<PUBLIC_LEN>().ok_or_else(unreadable)?;
+    // Nothing could be wrapped for another one, and the file could not be written again.
+    xwing::check(recipient)?;
+    let auth = auth.first_chunk::<KEY_LEN>().ok_or_else(unreadable)?;
+    let auth = SecretKey::init(|bytes| bytes.copy_from_slice(auth));
+    Ok(Card { recipient: Box::new(*recipient), auth })
 }
 
 fn rotation(value: &[u8]) -> Result<(Mode, Reasons, Reasons)> {

@@ -13,7 +13,7 @@ use super::text::{Header, KeyFile, MAX_FILE, SlotLine, Slots};
 use crate::crypto::{random, xchacha};
 use crate::error::{Error, Misuse, Result};
 use crate::fs::{self, Lock, Unreplaced};
-use crate::key::{Dek, DekId, Effect, Event, Identity, Mode, Offer, Recipient, Reconciled};
+use crate::key::{Card, Dek, DekId, Effect, Event, Identity, Mode, Offer, Reconciled};
 use crate::process::Process;
 use crate::secret::SecretBytes;
 
@@ -66,7 +66,7 @@ impl Writer {
 #[derive(Default)]
 pub(super) struct Change {
     /// The key that the file is wrapped for, if the event asks for it.
-    pub(super) recipient: Option<Recipient>,
+    pub(super) card: Option<Card>,
     pub(super) edit: Option<Edit>,
 }
 
@@ -74,7 +74,7 @@ type Edit = Box<dyn FnOnce(&mut KeySet)>;
 
 impl Change {
     pub(super) fn edit(edit: impl FnOnce(&mut KeySet) + 'static) -> Self {
-        Self { recipient: None, edit: Some(Box::new(edit)) }
+        Self { card: None, edit: Some(Box::new(edit)) }
     }
 }
 
@@ -198,14 +198,14 @@ impl Shared {
             edit(&mut set);
         }
         let mut fresh = Some(fresh);
-        let mut recipient = change.recipient;
+        let mut card = change.card;
         for effect in step.effects {
             match effect {
                 Effect::NewDek(_) => set.deks.extend(fresh.take().map(first_reserve)),
                 Effect::DropDek(id) => set.deks.retain(|stored| stored.live.id() != id),
                 Effect::WrapForRecord => {
-                    if let Some(recipient) = recipient.take() {
-                        wrap_for(&mut set, recipient)?;
+                    if let Some(card) = card.take() {
+                        wrap_for(&mut set, card)?;
                     }
                 }
                 Effect::StandInClear => set.slots.clear(),
@@ -303,7 +303,7 @@ pub(super) fn encode(identity: &Identity, epoch: u64, set: &KeySet) -> Result<Se
         Slots::Wrapped(set.slots.iter().map(wrap).collect::<Result<_>>()?)
     };
     let kek_version = set.lifecycle.kek_version;
-    let header = Header { identity: identity.clone(), epoch, kek_version, slots }.encode();
+    let header = Header::new(identity.clone(), epoch, kek_version, slots, &file_key).encode();
     let mut sealed = set.encode()?;
     xchacha::seal(file_key.expose(), header.expose(), sealed.expose_mut())?;
     let file = KeyFile::encode(&header, sealed.expose());
@@ -314,9 +314,9 @@ pub(super) fn encode(identity: &Identity, epoch: u64, set: &KeySet) -> Result<Se
     Ok(file)
 }
 
-fn wrap_for(set: &mut KeySet, recipient: Recipient) -> Result<()> {
-    let slot = Arc::new(Slot::for_recipient(recipient)?);
-    set.slots.retain(|slot| slot.kind != crate::key::Kind::Unlock);
+fn wrap_for(set: &mut KeySet, card: Card) -> Result<()> {
+    let slot = Arc::new(Slot::for_card(card)?);
+    set.slots.retain(|slot| slot.head.kind != crate::key::Kind::Unlock);
     set.slots.insert(0, slot);
     Ok(())
 }

@@ -60,7 +60,8 @@ impl Keyring {
             exposed: facts.exposed,
             uses: writer.set.stored(facts.id).map_or(0, |stored| stored.live.used()),
         };
-        let passphrases = writer.set.slots.iter().filter(|s| s.kind == Kind::Passphrase).count();
+        let passphrases =
+            writer.set.slots.iter().filter(|s| s.head.kind == Kind::Passphrase).count();
         Status {
             protection: life.protection(),
             epoch: shared.epoch(),

@@ -7,6 +7,7 @@ use super::text::{Header, KeyFile, SlotLine, Slots};
 use super::*;
 use crate::crypto::{random, xchacha};
 use crate::fs::SimFs;
+use crate::key::UnlockKey;
 use crate::seal::{Era, InFlight, Log, LogId, RECORD_OVERHEAD};
 use crate::secret::SecretKey;
 
@@ -114,8 +115,8 @@ fn written(
     slots(&mut lines);
     let kek_version = writer.set.lifecycle.kek_version;
     let slots = Slots::Wrapped(lines);
-    let header =
-        Header { identity: me(), epoch: keyring.shared().epoch(), kek_version, slots }.encode();
+    let epoch = keyring.shared().epoch();
+    let header = Header::new(me(), epoch, kek_version, slots, &file_key).encode();
     let mut sealed = writer.set.encode().unwrap();
     fields(&mut sealed);
     xchacha::seal(file_key.expose(), header.expose(), sealed.expose_mut()).unwrap();
@@ -176,4 +177,25 @@ fn round(keyring: &Keyring, entries: &mut [Entry]) {
     let mut sweep = keyring.sweep().unwrap();
     entries.iter().for_each(|entry| sweep.see(&entry.record).unwrap());
     assert_eq!(sweep.finish().unwrap(), []);
+}
+
+/// Writes the key file of `seal`'s golden bytes again, with the DEK that they are sealed under.
+#[test]
+#[ignore = "writes tests/data/seal/node.keys again"]
+fn make_the_golden_key_file() {
+    let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/seal");
+    let golden = std::fs::read_to_string(data.join("golden.txt")).unwrap();
+    let hex = golden.lines().find_map(|line| line.strip_prefix("dek ")).unwrap();
+    let dek = crate::crypto::testing::hex(hex);
+    let dek = crate::key::Dek::from_key(SecretKey::init(|key| key.copy_from_slice(&dek)));
+    let keyring = create(&SimFs::new(), Protector::none());
+    let mut set = keyring.shared().writer().set.clone();
+    set.lifecycle.active.id = dek.id();
+    set.deks = vec![shared::first_reserve(dek)];
+    let file = shared::encode(&me(), 1, &set).unwrap();
+    std::io::Write::write_all(
+        &mut std::fs::File::create(data.join("node.keys")).unwrap(),
+        file.expose(),
+    )
+    .unwrap();
 }

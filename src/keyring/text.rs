@@ -6,7 +6,7 @@ use core::str::{FromStr, Split};
 use base64ct::{Base64Unpadded, Encoding};
 use sha2::{Digest, Sha256};
 
-use super::slot::{SALT_LEN, WRAPPED_LEN, WrappedSlot};
+use super::slot::{CONFIRM_LEN, Head, MAX_BLOB, WrappedSlot, commitment};
 use crate::error::{Error, Result};
 use crate::key::{Costs, Identity, Kind};
 use crate::secret::{SecretBytes, SecretKey};
@@ -14,12 +14,16 @@ use crate::secret::{SecretBytes, SecretKey};
 /// Largest key file, in bytes.
 pub(crate) const MAX_FILE: usize = 4 << 20;
 /// Largest part above the line `sealed`, in bytes.
-const MAX_HEADER: usize = 64 << 10;
+const MAX_HEADER: usize = 256 << 10;
 const MAX_SLOTS: usize = 16;
 /// Most slots that are opened with a passphrase.
 pub(crate) const MAX_PASSPHRASES: usize = 4;
 const MAGIC: &str = "nodeseal-keys";
 const VERSION: u32 = 1;
+/// Kinds of slots whose words are taken, and that this version neither makes nor opens.
+const RESERVED: [&str; 3] = ["recovery", "provider", "peer"];
+/// Where a line has no parameters or no blob.
+const NOTHING: &str = "-";
 
 /// A key file as it stands on disk.
 pub(super) struct KeyFile {
@@ -34,6 +38,8 @@ pub(super) struct Header {
     pub(super) epoch: u64,
     pub(super) kek_version: u64,
     pub(super) slots: Slots,
+    /// Follows from the file key: the slots of one file all hold the same one.
+    pub(super) commit: [u8; CONFIRM_LEN],
 }
 
 pub(super) enum Slots {
@@ -49,6 +55,17 @@ pub(super) enum SlotLine {
 }
 
 impl Header {
+    /// Makes the lines that go with `file_key`, which is wrapped in `slots`.
+    pub(super) fn new(
+        identity: Identity,
+        epoch: u64,
+        kek_version: u64,
+        slots: Slots,
+        file_key: &SecretKey,
+    ) -> Self {
+        Self { identity, epoch, kek_version, slots, commit: commitment(file_key) }
+    }
+
     /// The lines, with which the sealed key set authenticates.
     pub(super) fn encode(&self) -> SecretBytes {
         let mut text = Text::default();
@@ -65,6 +82,9 @@ impl Header {
             }
             Slots::Wrapped(slots) => slots.iter().for_each(|slot| text.slot(slot)),
         }
+        text.push("commit ");
+        text.base64(&self.commit);
+        text.push("\n");
         text.0
     }
 
@@ -78,13 +98,14 @@ impl Header {
         let mut clear = None;
         loop {
             let line = lines.next()?;
-            if let Some(sealed) = line.strip_prefix("sealed ") {
+            if let Some(commit) = line.strip_prefix("commit ") {
+                let (commit, sealed) = (base64(commit)?, lines.fact("sealed")?);
                 let slots = match clear {
                     None => Slots::Wrapped(slots),
                     Some(file_key) if slots.is_empty() => Slots::Clear(file_key),
                     Some(_) => return Err(malformed()),
                 };
-                return Ok((Self { identity, epoch, kek_version, slots }, sealed));
+                return Ok((Self { identity, epoch, kek_version, slots, commit }, sealed));
             }
             let slot = line.strip_prefix("slot ").ok_or_else(malformed)?;
             if let Some(file_key) = slot.strip_prefix("none ") {
@@ -145,8 +166,9 @@ impl KeyFile {
 }
 
 fn too_many(slots: &[SlotLine]) -> bool {
-    let count =
-        |kind| slots.iter().filter(|s| matches!(s, SlotLine::Known(s) if s.kind == kind)).count();
+    let count = |kind| {
+        slots.iter().filter(|s| matches!(s, SlotLine::Known(s) if s.head.kind == kind)).count()
+    };
     count(Kind::Unlock) > 1 || count(Kind::Passphrase) > MAX_PASSPHRASES
 }
 
@@ -157,27 +179,39 @@ fn parse_slot(line: &str) -> Result<SlotLine> {
         "unlock" => Kind::Unlock,
         "passphrase" => Kind::Passphrase,
         "none" => return Err(malformed()),
+        word if RESERVED.contains(&word) => return Err(Error::unsupported("slot of kind", word)),
         word if !word.is_empty() && line.bytes().all(|b| b.is_ascii_graphic() || b == b' ') => {
             return Ok(SlotLine::Unknown(line.to_owned()));
         }
         _ => return Err(malformed()),
     };
-    let salt = base64(field()?)?;
+    let id = base64(field()?)?;
     let costs = match (kind, field()?) {
-        (Kind::Unlock, "-") => None,
+        (Kind::Unlock, NOTHING) => None,
         (Kind::Passphrase, costs) => Some(parse_costs(costs)?),
         (Kind::Unlock, _) => return Err(malformed()),
     };
+    let head = Head { kind, id, costs, blob: parse_blob(field()?)? };
     let slot = WrappedSlot {
-        kind,
-        salt,
-        costs,
-        recipient: base64(field()?)?,
-        ephemeral: base64(field()?)?,
-        commitment: base64(field()?)?,
+        head,
+        confirm: base64(field()?)?,
+        share: boxed(field()?)?,
         wrapped: base64(field()?)?,
     };
     if fields.next().is_some() { Err(malformed()) } else { Ok(SlotLine::Known(slot)) }
+}
+
+fn parse_blob(text: &str) -> Result<Vec<u8>> {
+    if text == NOTHING {
+        return Ok(Vec::new());
+    }
+    if text.is_empty() || text.len() > MAX_BLOB.div_ceil(3) * 4 {
+        return Err(malformed());
+    }
+    match Base64Unpadded::decode_vec(text) {
+        Ok(blob) if blob.len() <= MAX_BLOB => Ok(blob),
+        _ => Err(malformed()),
+    }
 }
 
 fn parse_costs(text: &str) -> Result<Costs> {
@@ -208,6 +242,13 @@ fn number<T: FromStr>(text: &str) -> Result<T> {
 fn base64<const N: usize>(text: &str) -> Result<[u8; N]> {
     let mut bytes = [0; N];
     base64_into(text, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// As [`base64`], in memory of its own.
+fn boxed<const N: usize>(text: &str) -> Result<Box<[u8; N]>> {
+    let mut bytes = Box::new([0; N]);
+    base64_into(text, &mut *bytes)?;
     Ok(bytes)
 }
 
@@ -258,20 +299,18 @@ impl Text {
         match slot {
             SlotLine::Unknown(line) => self.line(&format!("slot {line}")),
             SlotLine::Known(slot) => {
-                let costs = slot.costs.map_or("-".to_owned(), |c| {
-                    format!("{},{},{}", c.memory_kib(), c.passes(), c.lanes())
-                });
-                self.push(&format!("slot {}", slot.kind.word()));
-                let (before, after): ([&[u8]; 1], [&[u8]; 4]) = (
-                    [&slot.salt],
-                    [&slot.recipient, &slot.ephemeral, &slot.commitment, &slot.wrapped],
-                );
-                for bytes in before {
-                    self.push(" ");
-                    self.base64(bytes);
+                let head = &slot.head;
+                self.push(&format!("slot {} ", head.kind.word()));
+                self.base64(&head.id);
+                self.push(&head.costs.map_or(format!(" {NOTHING} "), |c| {
+                    format!(" {},{},{} ", c.memory_kib(), c.passes(), c.lanes())
+                }));
+                if head.blob.is_empty() {
+                    self.push(NOTHING);
+                } else {
+                    self.base64(&head.blob);
                 }
-                self.push(&format!(" {costs}"));
-                for bytes in after {
+                for bytes in [&slot.confirm[..], &*slot.share, &slot.wrapped] {
                     self.push(" ");
                     self.base64(bytes);
                 }
@@ -280,5 +319,3 @@ impl Text {
         }
     }
 }
-
-const _: () = assert!(SALT_LEN == 16 && WRAPPED_LEN == 72);

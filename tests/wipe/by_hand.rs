@@ -14,11 +14,11 @@ fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
 }
 
 /// HKDF-SHA256 without salt, each part of the info after its length.
-pub(crate) fn hkdf(ikm: &[u8], parts: &[&str]) -> [u8; 32] {
+pub(crate) fn hkdf(ikm: &[u8], parts: &[impl AsRef<[u8]>]) -> [u8; 32] {
     let mut info = Vec::new();
-    for part in parts {
+    for part in parts.iter().map(AsRef::as_ref) {
         info.extend_from_slice(&(part.len() as u64).to_le_bytes());
-        info.extend_from_slice(part.as_bytes());
+        info.extend_from_slice(part);
     }
     hmac(&hmac(&[0; 32], &[ikm]), &[&info, &[1]])
 }

@@ -38,14 +38,14 @@ fn put(dir: &Path, text: &str) {
 /// An unlock key with what follows from it.
 struct Unlock {
     auth: [u8; 32],
-    scalar: [u8; 32],
+    seed: [u8; 32],
     text: String,
 }
 
 fn unlock(key: &[u8; 32]) -> Unlock {
     Unlock {
-        auth: hkdf(key, &["nodeseal/v1/unlock-auth"]),
-        scalar: hkdf(key, &["nodeseal/v1/unlock-x25519"]),
+        auth: hkdf(key, &["nodeseal/v1/auth", "unlock"]),
+        seed: hkdf(key, &["nodeseal/v1/seed", "unlock"]),
         text: Base64Unpadded::encode_string(key),
     }
 }
@@ -79,7 +79,7 @@ fn an_unlock_key_its_text_and_its_lock_record() {
     let of = unlock(&KEY);
     let whole = format!("SWMKEY-1-{}", of.text);
     let secrets: [(&str, &[u8]); 4] =
-        [("key", &KEY), ("text", of.text.as_bytes()), ("auth", &of.auth), ("scalar", &of.scalar)];
+        [("key", &KEY), ("text", of.text.as_bytes()), ("auth", &of.auth), ("seed", &of.seed)];
     wiped("text", &secrets, || {
         let key = unlock_key(&KEY);
         let text = key.to_text();
@@ -109,10 +109,10 @@ fn a_locked_key_file_through_its_life() {
     let secrets: [(&str, &[u8]); 7] = [
         ("key", &KEY),
         ("auth", &one.auth),
-        ("scalar", &one.scalar),
+        ("seed", &one.seed),
         ("other key", &OTHER_KEY),
         ("other auth", &other.auth),
-        ("other scalar", &other.scalar),
+        ("other seed", &other.seed),
         ("attachment", TLS),
     ];
     let locked = || match Keyring::open(dir, &me(), LockPolicy::Locked).unwrap() {
@@ -175,18 +175,19 @@ fn a_passphrase_and_what_argon2_makes_of_it() {
     drop(keyring);
 
     let text = std::fs::read_to_string(file(dir)).unwrap();
-    let salt = fact(&text, "slot passphrase").split(' ').next().unwrap();
-    let salt = Base64Unpadded::decode_vec(salt).unwrap();
+    let id = fact(&text, "slot passphrase").split(' ').next().unwrap();
+    let id = Base64Unpadded::decode_vec(id).unwrap();
     let params = argon2::Params::new(19 << 10, 2, 1, Some(32)).unwrap();
     let argon2 = argon2::Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
     let mut stretched = [0; 32];
-    argon2.hash_password_into(words, &salt, &mut stretched).unwrap();
-    let (auth, scalar) = (
-        hkdf(&stretched, &["nodeseal/v1/passphrase-auth"]),
-        hkdf(&stretched, &["nodeseal/v1/passphrase-x25519"]),
-    );
+    argon2.hash_password_into(words, &id, &mut stretched).unwrap();
+    let parameters: Vec<u8> = [19_u32 << 10, 2, 1].iter().flat_map(|n| n.to_le_bytes()).collect();
+    let of_card = |label: &'static [u8]| {
+        hkdf(&stretched, &[label, b"prod", b"m1", b"passphrase", &id, &parameters, b""])
+    };
+    let (auth, seed) = (of_card(b"nodeseal/v1/auth"), of_card(b"nodeseal/v1/seed"));
     let secrets: [(&str, &[u8]); 4] =
-        [("passphrase", words), ("stretched", &stretched), ("auth", &auth), ("scalar", &scalar)];
+        [("passphrase", words), ("stretched", &stretched), ("auth", &auth), ("seed", &seed)];
     let large = wiped("unlocking, with a wrong one first", &secrets, || {
         let Opened::Locked(locked) = Keyring::open(dir, &me(), LockPolicy::Locked).unwrap() else {
             panic!("not locked")

@@ -82,12 +82,13 @@ fn native(seeds: &mut Seeds) {
             seeds.add("key_set", format!("{name}-{steps:02x}"), seed);
         }
         let text = String::from_utf8(file).expect("ASCII");
-        let (lines, sealed) = text.split_once("sealed").expect("a key set");
+        let (lines, sealed) = text.split_once("commit").expect("a commitment");
         let slot = "slot passphrase AAAAAAAAAAAAAAAAAAAAAA 65536,3,4";
         let zeros = "A".repeat(43);
         let more = format!(
-            "{lines}{slot} {zeros} {zeros} {zeros} {}\nslot recovery x y\nsealed{sealed}",
-            "A".repeat(96)
+            "{lines}{slot} - {zeros} {} {}\nslot later x y\ncommit{sealed}",
+            "A".repeat(1494),
+            "A".repeat(64)
         );
         seeds.add("key_file", format!("{name}-more-slots"), more);
     }

@@ -1,10 +1,12 @@
 //! Files that somebody wrote who can write to the disk and has no key.
 
 use super::*;
+use crate::key::Card;
 use crate::keyring::slot::WrappedSlot;
 use crate::keyring::text::MAX_FILE;
 
-/// All that a thief of the disk has: the file's public lines, and a keyring of his own making.
+/// All that a thief of the disk has: the file's public lines, and a keyring of their own making. The
+/// recipient, which the file does not show, is taken to be known.
 struct Forger {
     disk: SimFs,
     seen: WrappedSlot,
@@ -28,19 +30,18 @@ impl Forger {
         let writer = self.own.shared().writer();
         let file_key = random::key().unwrap();
         let slots = Slots::Wrapped(vec![SlotLine::Known(slot(&file_key))]);
-        let header = Header { identity: me(), epoch: 99, kek_version: 0, slots }.encode();
+        let header = Header::new(me(), 99, 0, slots, &file_key).encode();
         let mut set = writer.set.encode().unwrap();
         xchacha::seal(file_key.expose(), header.expose(), set.expose_mut()).unwrap();
         put(&self.disk, KeyFile::encode(&header, set.expose()).expose());
         unlock(&self.disk, &key(1)).unwrap_err()
     }
 
-    /// A slot for the recipient that was seen, wrapped with an auth that the forger made up.
+    /// A slot for the operator's recipient, wrapped with an auth that the forger made up.
     fn slot(&self, auth: u8, file_key: &SecretKey) -> WrappedSlot {
         let auth = SecretKey::init(|bytes| bytes.fill(auth));
-        let recipient = Recipient { public: self.seen.recipient, auth };
-        let slot = Slot { kind: Kind::Unlock, salt: self.seen.salt, costs: None, recipient };
-        slot.wrap(&me(), file_key).unwrap()
+        let card = Card { recipient: Card::of_unlock_key(key(1).secret()).recipient, auth };
+        Slot { head: self.seen.head.clone(), card }.wrap(&me(), file_key).unwrap()
     }
 }
 
@@ -54,38 +55,37 @@ fn a_slot_for_the_right_recipient_needs_its_auth() {
 }
 
 #[test]
-fn an_old_commitment_with_a_new_wrapped_key_does_not_authenticate() {
+fn an_old_confirmation_with_a_new_wrapped_key_does_not_authenticate() {
     let forger = Forger::new();
-    let commitment = forger.seen.commitment;
-    let error = forger.put(|file_key| WrappedSlot { commitment, ..forger.slot(0, file_key) });
+    let confirm = forger.seen.confirm;
+    let error = forger.put(|file_key| WrappedSlot { confirm, ..forger.slot(0, file_key) });
+    assert!(matches!(error, Error::Unauthentic), "{error:?}");
+}
+
+/// The slot opens, and is not the file's: its file key is another one.
+#[test]
+fn an_old_slot_does_not_open_new_keys() {
+    let forger = Forger::new();
+    let error = forger.put(|_| copy(&forger.seen));
+    assert!(matches!(error, Error::Damaged { .. }), "{error:?}");
+}
+
+#[test]
+fn an_old_slot_with_another_share_does_not_authenticate() {
+    let forger = Forger::new();
+    let share = forger.slot(0, &random::key().unwrap()).share;
+    let error = forger.put(|_| WrappedSlot { share, ..copy(&forger.seen) });
     assert!(matches!(error, Error::Unauthentic), "{error:?}");
 }
 
 #[test]
-fn an_old_slot_does_not_open_new_keys() {
+fn a_share_of_low_order_is_damage() {
     let forger = Forger::new();
-    let seen = || WrappedSlot { ..copy(&forger.seen) };
-    assert!(matches!(forger.put(|_| seen()), Error::Unauthentic));
-}
-
-#[test]
-fn an_old_commitment_with_another_recipient_is_damage() {
-    let forger = Forger::new();
-    let seen = &forger.seen;
-    let own = Recipient::of(Kind::Unlock, key(9).secret()).public;
-    for recipient in [own, [0; 32]] {
-        let error = forger.put(|_| WrappedSlot { recipient, ..copy(seen) });
-        assert!(matches!(error, Error::Damaged { .. }), "{error:?}");
-    }
-}
-
-#[test]
-fn an_ephemeral_key_of_low_order_is_damage() {
-    let forger = Forger::new();
-    let mut one = [0; 32];
-    one[0] = 1;
-    for ephemeral in [[0; 32], one] {
-        let error = forger.put(|_| WrappedSlot { ephemeral, ..copy(&forger.seen) });
+    for first in [0, 1] {
+        let mut share = forger.seen.share.clone();
+        share[1088..].fill(0);
+        share[1088] = first;
+        let error = forger.put(|_| WrappedSlot { share, ..copy(&forger.seen) });
         assert!(matches!(error, Error::Damaged { .. }), "{error:?}");
     }
 }
@@ -111,13 +111,13 @@ fn without_any_slot_no_key_fits() {
     let (disk, keyring) = locked();
     drop(keyring);
     let lines = above(&disk);
-    let (start, end) = (lines.find("slot ").unwrap(), lines.find("sealed ").unwrap());
+    let (start, end) = (lines.find("slot ").unwrap(), lines.find("commit ").unwrap());
     put(&disk, &checked([&lines[..start], &lines[end..]].concat().as_bytes()));
     assert!(matches!(unlock(&disk, &key(1)), Err(Error::WrongKey)));
 }
 
 #[test]
-fn a_folder_or_a_huge_file_is_no_key_file() {
+fn a_directory_or_a_huge_file_is_no_key_file() {
     let disk = SimFs::new();
     disk.write_file(Path::new("/keys/node.keys/x"), b"").unwrap();
     assert!(matches!(unlock(&disk, &key(1)), Err(Error::Io { op: "open", .. })));
@@ -127,8 +127,8 @@ fn a_folder_or_a_huge_file_is_no_key_file() {
 }
 
 fn copy(slot: &WrappedSlot) -> WrappedSlot {
-    let WrappedSlot { kind, salt, costs, recipient, ephemeral, commitment, wrapped } = *slot;
-    WrappedSlot { kind, salt, costs, recipient, ephemeral, commitment, wrapped }
+    let WrappedSlot { head, confirm, share, wrapped } = slot;
+    WrappedSlot { head: head.clone(), confirm: *confirm, share: share.clone(), wrapped: *wrapped }
 }
 
 /// Each attachment was weighed together with all before it.
@@ -138,7 +138,7 @@ fn very_many_attachments_take_linear_time() {
     let keyring = create(&disk, Protector::none());
     let file_key = random::key().unwrap();
     let slots = Slots::Clear(file_key.duplicate());
-    let header = Header { identity: me(), epoch: 9, kek_version: 0, slots }.encode();
+    let header = Header::new(me(), 9, 0, slots, &file_key).encode();
     let mut set = keyring.shared().writer().set.encode().unwrap();
     drop(keyring);
     for n in 0..200_000 {

@@ -39,10 +39,10 @@ fn refused(disk: &SimFs, what: impl Fn() -> String) -> Error {
 }
 
 #[test]
-fn every_flipped_bit_is_damage() {
+fn a_flipped_bit_in_any_byte_is_damage() {
     for (which, disk) in files() {
         let whole = bytes(&disk);
-        for bit in 0..whole.len() * 8 {
+        for bit in (0..whole.len() * 8).filter(|bit| bit % 8 == bit / 8 % 8) {
             let mut flipped = whole.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             put(&disk, &flipped);
@@ -57,7 +57,10 @@ fn every_flipped_bit_is_damage() {
 fn no_flipped_bit_opens_with_a_check_that_fits() {
     for (which, disk) in files() {
         let lines = above(&disk).into_bytes();
-        for bit in 0..lines.len() * 8 {
+        // Of the long fields, whose bytes are all alike, one bit in each byte.
+        let long = lines.split_inclusive(|byte| *byte == b' ' || *byte == b'\n').map(<[u8]>::len);
+        let long: Vec<bool> = long.flat_map(|len| vec![len > 100; len]).collect();
+        for bit in (0..lines.len() * 8).filter(|bit| !long[bit / 8] || bit % 8 == bit / 8 % 7) {
             let mut flipped = lines.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
             put(&disk, &checked(&flipped));
@@ -103,7 +106,7 @@ fn lines_stand_once_and_in_their_order() {
 fn a_cut_or_longer_file_is_damage() {
     for (which, disk) in files() {
         let whole = bytes(&disk);
-        for len in 0..whole.len() {
+        for len in (0..whole.len()).filter(|len| len % 7 == 0 || *len > whole.len() - 90) {
             put(&disk, &whole[..len]);
             damaged(&disk, &format!("{which}, cut to {len}"));
         }
@@ -136,10 +139,12 @@ fn there_is_one_form() {
         ("an empty line", "epoch 1", "\nepoch 1"),
         ("a comment", "epoch 1", "# x\nepoch 1"),
         ("capitals", "epoch 1", "Epoch 1"),
-        ("padding", "\nsealed", "=\nsealed"),
+        ("padding", "\ncommit", "=\ncommit"),
+        ("a slot after the commitment", "\nsealed", "\nslot later\nsealed"),
         ("no slot kind", "slot unlock", "slot "),
         ("none without a key", "slot unlock", "slot none"),
         ("costs of an unlock key", " - ", " 8192,1,1 "),
+        ("an empty blob", " - - ", " -  "),
         ("no costs of a passphrase", "slot unlock", "slot passphrase"),
         ("a control character", "slot unlock", "slot un\u{7}lock"),
         ("a letter that is not ASCII", "slot unlock", "slot ünlock"),

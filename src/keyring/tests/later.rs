@@ -6,13 +6,13 @@ use super::*;
 fn an_unknown_kind_of_slot_makes_the_file_read_only() {
     let (disk, keyring) = locked();
     let entry = sealed(&keyring, 1);
-    let line = "recovery some public fields";
+    let line = "later some public fields";
     let add = |lines: &mut Vec<SlotLine>| lines.insert(0, SlotLine::Unknown(line.to_owned()));
     put(&disk, &written(&keyring, add, |_| {}));
     drop(keyring);
     let before = bytes(&disk);
 
-    let unknown = SlotInfo::Unknown("recovery".to_owned());
+    let unknown = SlotInfo::Unknown("later".to_owned());
     let inspection = Keyring::inspect(place(&disk)).unwrap();
     assert_eq!(inspection.slots, [unknown, SlotInfo::Unlock]);
     let keyring = unlock(&disk, &key(1)).unwrap();
@@ -82,6 +82,11 @@ fn an_authentic_key_set_of_another_form_is_damage() {
         [&secret[..], &[0; 17]].concat()
     };
     let other = [&[7; 32][..], &[0; 17]].concat();
+    let card = {
+        let writer = keyring.shared().writer();
+        let card = &writer.set.slots[0].card;
+        [&card.recipient[..], card.auth.expose()].concat()
+    };
     let attachment = |name: &[u8], len: usize| {
         [&[0, u8::try_from(name.len()).unwrap()], name, &vec![0; len][..]].concat()
     };
@@ -93,8 +98,9 @@ fn an_authentic_key_set_of_another_form_is_damage() {
         ("a short DEK", field(2, &other[1..])),
         ("a flag that is neither", field(2, &[&other[..40], &[2], &other[41..]].concat())),
         ("two rotation states", field(3, &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])),
-        ("an auth without a slot", field(4, &[1; 32])),
-        ("a short auth", field(4, &[1; 31])),
+        ("a card without a slot", field(4, &card)),
+        ("a short card", field(4, &card[1..])),
+        ("a card that nothing can be wrapped for", field(4, &[1; 1248])),
         ("an attachment without a name", field(5, &attachment(b"", 3))),
         ("an attachment twice", field(5, &attachment(b"tls", 3))),
         ("a name that is none", field(5, &attachment(b"a b", 3))),
@@ -149,10 +155,10 @@ fn too_many_slots_and_too_large_costs_are_damage() {
         Keyring::open(place(&disk), &me(), LockPolicy::Locked).map(drop)
     };
     let passphrase = |costs: &str| {
-        let [a, b, c] = [22, 43, 96].map(|len| "A".repeat(len));
-        format!("slot passphrase {a} {costs} {b} {b} {b} {c}\n")
+        let [a, b, c, d] = [22, 43, 1494, 64].map(|len| "A".repeat(len));
+        format!("slot passphrase {a} {costs} - {b} {c} {d}\n")
     };
-    let unlock = &lines[start..lines.find("sealed ").unwrap()];
+    let unlock = &lines[start..lines.find("commit ").unwrap()];
     let cheap = passphrase("8192,1,1");
     assert!(slots(&"slot later\n".repeat(15)).is_ok());
     assert!(slots(&cheap.repeat(4)).is_ok());
@@ -161,7 +167,7 @@ fn too_many_slots_and_too_large_costs_are_damage() {
         ("five passphrases", cheap.repeat(5)),
         ("two unlock keys", unlock.to_owned()),
         ("one in the clear beside another", format!("slot none {}\n", "A".repeat(43))),
-        ("a header that is too large", format!("slot later {}\n", "x".repeat(64 << 10))),
+        ("a header that is too large", format!("slot later {}\n", "x".repeat(256 << 10))),
     ] {
         let opened = slots(&wrong);
         assert!(matches!(opened, Err(Error::Damaged { .. })), "{what}: {opened:?}");
@@ -188,6 +194,70 @@ fn too_many_slots_and_too_large_costs_are_damage() {
 }
 
 #[test]
+fn reserved_kinds_of_slots_are_named() {
+    let (disk, keyring) = locked();
+    drop(keyring);
+    let lines = above(&disk);
+    let start = lines.find("slot ").unwrap();
+    for kind in ["recovery", "provider", "peer"] {
+        let slot = format!("slot {kind} and its fields\n");
+        put(&disk, &checked([&lines[..start], &slot, &lines[start..]].concat().as_bytes()));
+        match Keyring::open(place(&disk), &me(), LockPolicy::Locked) {
+            Err(Error::Unsupported { what: "slot of kind", found, .. }) => assert_eq!(found, kind),
+            opened => panic!("{kind}: {opened:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_blob_is_kept_and_bound_and_has_a_limit() {
+    let (disk, keyring) = locked();
+    let with_blob = |len: usize| {
+        let mut writer = keyring.shared().writer();
+        let slot = &writer.set.slots[0];
+        let head = slot::Head { blob: vec![7; len], ..slot.head.clone() };
+        writer.set.slots = vec![Arc::new(Slot { head, card: slot.card.duplicate() })];
+        drop(writer);
+        written(&keyring, |_| {}, |_| {})
+    };
+    let files = [with_blob(slot::MAX_BLOB + 1), with_blob(slot::MAX_BLOB)];
+    drop(keyring);
+    put(&disk, &files[0]);
+    assert!(matches!(unlock(&disk, &key(1)), Err(Error::Damaged { .. })));
+    put(&disk, &files[1]);
+    unlock(&disk, &key(1)).unwrap().attach("more", b"").unwrap();
+    let lines = above(&disk);
+    assert!(lines.contains(" - BwcH"), "it is written again");
+    put(&disk, &checked(lines.replacen(" - BwcH", " - BwcI", 1).as_bytes()));
+    assert!(matches!(unlock(&disk, &key(1)), Err(Error::WrongKey)), "its card is another one");
+    put(&disk, &checked(lines.replacen(" - BwcH", " - ", 1).as_bytes()));
+    assert!(unlock(&disk, &key(1)).is_err());
+}
+
+/// Each of two operators would open another key set, by an insider's will.
+#[test]
+fn slots_that_hold_two_file_keys_open_one_file_only() {
+    let (disk, keyring) = locked();
+    keyring.add_passphrase(&passphrases::phrase("p"), passphrases::cheap()).unwrap();
+    let other = random::key().unwrap();
+    let rewrap = {
+        let set = keyring.shared().writer().set.clone();
+        move |lines: &mut Vec<SlotLine>| {
+            lines[1] = SlotLine::Known(set.slots[1].wrap(&me(), &other).unwrap());
+        }
+    };
+    put(&disk, &written(&keyring, rewrap, |_| {}));
+    drop(keyring);
+    unlock(&disk, &key(1)).unwrap();
+    let Opened::Locked(file) = Keyring::open(place(&disk), &me(), LockPolicy::Locked).unwrap()
+    else {
+        panic!("not locked")
+    };
+    let failed = file.unlock_with_passphrase(&passphrases::phrase("p")).unwrap_err();
+    assert!(matches!(failed.error, Error::Damaged { .. }), "{failed}");
+}
+
+#[test]
 fn a_file_that_is_too_large_is_damage_and_is_never_written() {
     let (disk, keyring) = locked();
     // As much of what a later version put there as still fits.
@@ -207,9 +277,9 @@ fn a_file_that_is_too_large_is_damage_and_is_never_written() {
 }
 
 #[test]
-fn a_slots_auth_must_be_its_keys() {
+fn a_slots_card_must_be_its_keys() {
     let (disk, keyring) = locked();
-    let auth = keyring.shared().writer().set.slots[0].recipient.auth.duplicate();
+    let auth = keyring.shared().writer().set.slots[0].card.auth.duplicate();
     let other = |set: &mut SecretBytes| {
         let at = set.expose().windows(32).position(|bytes| bytes == auth.expose()).unwrap();
         set.expose_mut()[at] ^= 1;

@@ -97,14 +97,14 @@ fn removed_with_a_new_dek() {
 }
 
 #[test]
-fn a_slots_costs_and_salt_are_bound() {
+fn a_slots_costs_and_id_are_bound() {
     let (disk, keyring) = locked();
     keyring.add_passphrase(&phrase("number one"), cheap()).unwrap();
     drop(keyring);
     let lines = above(&disk);
-    let salt = lines.find("slot passphrase ").unwrap() + "slot passphrase ".len();
-    let other_salt = if lines[salt..].starts_with('A') { "B" } else { "A" };
-    let edited = [&lines[..salt], other_salt, &lines[salt + 1..]].concat();
+    let id = lines.find("slot passphrase ").unwrap() + "slot passphrase ".len();
+    let other_id = if lines[id..].starts_with('A') { "B" } else { "A" };
+    let edited = [&lines[..id], other_id, &lines[id + 1..]].concat();
     for edited in [lines.replacen("19456,2,1", "19457,2,1", 1), edited] {
         put(&disk, &checked(edited.as_bytes()));
         assert!(matches!(unlock_with(&disk, "number one"), Err(Error::WrongKey)));

@@ -4,7 +4,7 @@ use core::fmt::Debug;
 use core::marker::PhantomData;
 
 use super::*;
-use crate::key::{Dek, Recipient};
+use crate::key::{Card, Dek};
 use crate::keyring::open::LockedKeyring;
 use crate::seal::{Cells, Streams};
 
@@ -49,7 +49,7 @@ macro_rules! no_key_is {
     ($($bound:path, but $control:ty;)+) => {
         $(none_of!($bound:
             SecretKey, SecretBytes, UnlockKey, Passphrase, LockRecord, Protector,
-            Recipient, Dek, LiveDek, Slot; but $control);)+
+            Card, Dek, LiveDek, Slot; but $control);)+
     };
 }
 
@@ -87,7 +87,7 @@ fn debug_tells_nothing() {
     keyring.add_passphrase(&passphrases::phrase(phrase), passphrases::cheap()).unwrap();
     let record = LockRecord::retrievable(1, &key(2));
     keyring.reconcile(&record).unwrap();
-    let auth = Recipient::of(Kind::Unlock, key(2).secret()).auth;
+    let auth = Card::of_unlock_key(key(2).secret()).auth;
     let dek = {
         let writer = keyring.shared().writer();
         writer.set.deks[0].live.secret().duplicate()
