@@ -55,11 +55,30 @@ fn key_file(c: &mut Criterion) {
         let record = LockRecord::locked(0, &key);
         b.iter(|| keyring.reconcile(&record).expect("reconciled"));
     });
+    group.bench_function("lock-record-decode", |b| {
+        let record = LockRecord::locked(0, &key).with_pending(other).expect("a next version");
+        let bytes = record.encode();
+        b.iter(|| LockRecord::decode(bytes.expose()).expect("decoded"));
+    });
+    group.bench_function("lock-record-is-for", |b| {
+        let record = LockRecord::locked(0, &key);
+        b.iter(|| assert!(record.is_for(&key)));
+    });
     group.bench_function("reconcile-changed", |b| {
         b.iter(|| {
             version += 1;
             let record = LockRecord::locked(version, if version % 2 == 0 { one } else { other });
             keyring.reconcile_with(&record, Rekey::KeepDek).expect("reconciled")
+        });
+    });
+    // A write wraps for both keys.
+    let pending = LockRecord::locked(version + 1, one).with_pending(other).expect("a next version");
+    keyring.reconcile(&pending).expect("reconciled");
+    group.bench_function("write-two-slots", |b| {
+        let mut n = 0_u64;
+        b.iter(|| {
+            n += 1;
+            keyring.attach("n", &n.to_le_bytes()).expect("attached");
         });
     });
     group.finish();

@@ -109,7 +109,7 @@ mod tests;
 
 pub use command::{Command, Request, Resealed, SecretChange};
 pub use dispatch::Dispatch;
-pub use hygiene::Lag;
+pub use hygiene::{Lag, UnlockKeyTask};
 pub use info::{Filter, Found, NodeInfo, SecretInfo, ServiceInfo, TaskInfo, VersionInfo};
 use keys::Keys;
 pub use keys::PayloadKeyInfo;

@@ -8,15 +8,17 @@ mod lock;
 mod passphrase;
 mod unlock;
 
-pub(crate) use card::{Card, Kind, auth, seed};
+pub(crate) use card::{Card, Kind, SlotId, auth, seed};
 pub(crate) use dek::Dek;
 pub use dek::DekId;
 pub use id::Identity;
 pub(crate) use id::valid_name;
-pub(crate) use lifecycle::{DekFacts, Effect, Event, Lifecycle, MAX_DEKS, Mode, Offer, Wanted};
+pub(crate) use lifecycle::{
+    DekFacts, Effect, Event, Lifecycle, MAX_DEKS, Mode, Offer, SlotChange, SlotIds, Wanted,
+};
 pub use lifecycle::{Protection, Reason, Reasons, Reconciled, Rekey};
-pub(crate) use lock::Lock;
 pub use lock::LockRecord;
+pub(crate) use lock::{Holder, Lock, MAX_VERSION};
 pub use passphrase::Passphrase;
 pub use unlock::UnlockKey;
 

@@ -17,8 +17,8 @@ use subtle::ConstantTimeEq;
 use crate::error::{Error, Misuse, Result};
 use crate::fs::{Fs, RealFs};
 use crate::key::{
-    Costs, Event, Identity, Kind, Lock, LockRecord, Passphrase, Reason, Reconciled, Rekey, Wanted,
-    valid_name,
+    Costs, Event, Holder, Identity, Lock, LockRecord, MAX_VERSION, Passphrase, Reason, Reconciled,
+    Rekey, SlotChange, SlotId, SlotIds, Wanted, valid_name,
 };
 use crate::secret::SecretBytes;
 
@@ -39,14 +39,17 @@ pub use create::Protector;
 pub use inspect::{Inspection, SlotInfo};
 pub(crate) use live::{LiveDek, Pin};
 pub use open::{LockPolicy, LockedKeyring, Opened, UnlockError};
+use set::KeySet;
 use shared::Change;
 pub(crate) use shared::Shared;
 use slot::Slot;
 #[cfg(nodeseal_ct)]
 pub(crate) use slot::wrap_unwrap;
-pub use status::{DekStatus, Status};
+pub use status::{DekStatus, Exposed, SlotKind, SlotStatus, Status};
 pub use sweep::Sweep;
 
+/// How far the version of a lock record may be beyond the one applied.
+const MAX_STEP: u64 = 1 << 32;
 /// Largest attachment, in bytes.
 const MAX_ATTACHMENT: usize = 64 << 10;
 /// Largest sum of all attachments, in bytes.
@@ -129,32 +132,42 @@ impl Keyring {
     /// Brings the key file in line with the cluster's lock record, with a new DEK if the unlock
     /// key changed. Idempotent: call it at every start and after every change of the record.
     ///
+    /// With a pending unlock key in the record the file opens with either key until a later record
+    /// confirms or withdraws it. A leak that the record declares ([`LockRecord::leaked`]) is acted on
+    /// once, like [`Rekey::Leaked`], also by a node that was away when it was declared.
+    ///
     /// # Errors
     ///
     /// [`Misuse::ConflictingLockRecord`] if the record has the version of the one that was applied
-    /// but says something else, or as [`Keyring::rotate_dek`].
+    /// but says something else; [`Misuse::OutOfBounds`] if its version is `u64::MAX` or more than 2^32
+    /// beyond the one applied; or like [`Keyring::rotate_dek`].
     pub fn reconcile(&self, record: &LockRecord) -> Result<Reconciled> {
         self.reconcile_with(record, Rekey::default())
     }
 
-    /// As [`Keyring::reconcile`], told what a changed unlock key means for the DEK.
+    /// Like [`Keyring::reconcile`], with what a changed unlock key means for the DEK.
+    ///
+    /// [`Rekey::Leaked`] acts also where the record was applied before, each time it is given. It
+    /// concerns this node alone: [`LockRecord::with_leak`] declares a leak to every node.
     ///
     /// # Errors
     ///
-    /// As [`Keyring::reconcile`].
+    /// Like [`Keyring::reconcile`], and [`Misuse::State`] for [`Rekey::Leaked`] with a record older
+    /// than the one applied, which would otherwise be ignored.
     pub fn reconcile_with(&self, record: &LockRecord, rekey: Rekey) -> Result<Reconciled> {
+        let version = record.version();
         self.shared.drive(|set| {
-            let (wanted, card) = match record.lock() {
-                Lock::Off => (Wanted::Off, None),
-                Lock::On { card, .. } => {
-                    let mut slots = set.slots.iter().filter(|slot| slot.head.kind == Kind::Unlock);
-                    let same = slots.any(|slot| slot.card.same(card));
-                    let wanted = if same { Wanted::SameKey } else { Wanted::OtherKey };
-                    (wanted, Some(card.duplicate()))
-                }
+            let applied = set.lifecycle.applied_version();
+            if version > MAX_VERSION || version.saturating_sub(applied) > MAX_STEP {
+                return Err(Misuse::OutOfBounds("version of a lock record").into());
+            }
+            let (wanted, slots, unlock) = match record.lock() {
+                Lock::Off => (Wanted::Off, SlotChange::default(), Vec::new()),
+                Lock::On { current, pending } => wanted(set, current, pending.as_ref())?,
             };
-            let event = Event::Lock { version: record.version(), wanted, rekey };
-            Ok((event, Change { card, edit: None }))
+            let leaked = record.leaked();
+            let event = Event::Lock { version, leaked, wanted, slots, rekey };
+            Ok((event, Change { unlock, edit: None }))
         })
     }
 
@@ -256,12 +269,12 @@ impl Keyring {
                 if set.slots.is_empty() {
                     return Err(Misuse::State("the key file is not locked").into());
                 }
-                let count =
-                    set.slots.iter().filter(|s| s.head.kind == Kind::Passphrase).count() + 1;
+                let count = set.passphrase_slots().count() + 1;
                 if count > text::MAX_PASSPHRASES {
                     return Err(Error::too_large("passphrases", count, text::MAX_PASSPHRASES));
                 }
-                Ok((Event::Settle, Change::edit(|set| set.slots.push(slot))))
+                let added = Event::SlotAdded(slot.head.id);
+                Ok((added, Change::edit(|set| set.slots.push(slot))))
             })
             .map(drop)
     }
@@ -275,12 +288,12 @@ impl Keyring {
     pub fn remove_passphrases(&self) -> Result<()> {
         self.shared
             .drive(|set| {
-                if set.slots.iter().all(|slot| slot.head.kind != Kind::Passphrase) {
+                let removed: SlotIds = set.passphrase_slots().map(|slot| slot.head.id).collect();
+                if set.passphrase_slots().next().is_none() {
                     return Ok((Event::Settle, Change::default()));
                 }
-                let edit =
-                    Change::edit(|set| set.slots.retain(|slot| slot.head.kind != Kind::Passphrase));
-                Ok((Event::Rotate(Reason::UnlockKeyChanged), edit))
+                let edit = Change::edit(|set| set.slots.retain(|slot| slot.is_unlock()));
+                Ok((Event::SlotsRemoved(removed), edit))
             })
             .map(drop)
     }
@@ -304,6 +317,39 @@ impl fmt::Debug for Keyring {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Keyring").field("identity", self.identity()).finish_non_exhaustive()
     }
+}
+
+/// How a lock record's keys compare with the file's, and the slots that it asks for: those of cards
+/// that the file has already stay what they are.
+fn wanted(
+    set: &KeySet,
+    current: &Holder,
+    pending: Option<&Holder>,
+) -> Result<(Wanted, SlotChange, Vec<Arc<Slot>>)> {
+    let held: Vec<&Arc<Slot>> = set.unlock_slots().collect();
+    let slot = |holder: &Holder| match held.iter().find(|slot| slot.card.same(&holder.card)) {
+        Some(slot) => Ok(Arc::clone(slot)),
+        None => Slot::for_card(holder.card.duplicate()).map(Arc::new),
+    };
+    let unlock: Vec<Arc<Slot>> =
+        [current].into_iter().chain(pending).map(slot).collect::<Result<_>>()?;
+    let same = |at: usize| match (held.get(at), unlock.get(at)) {
+        (Some(held), Some(wanted)) => held.head.id == wanted.head.id,
+        (held, wanted) => held.is_none() && wanted.is_none(),
+    };
+    let change = SlotChange {
+        other_pending: !same(1),
+        added: without(&unlock, &held),
+        dropped: without(&held, &unlock),
+    };
+    let wanted = if same(0) { Wanted::SameKey } else { Wanted::OtherKey };
+    Ok((wanted, change, unlock))
+}
+
+/// The ids of `these` slots that are not among `those`.
+fn without<S: AsRef<Slot>, T: AsRef<Slot>>(these: &[S], those: &[T]) -> SlotIds {
+    let among = |id: &SlotId| those.iter().any(|slot| slot.as_ref().head.id == *id);
+    these.iter().map(|slot| slot.as_ref().head.id).filter(|id| !among(id)).collect()
 }
 
 /// Refuses an attachment that does not fit beside `others` bytes of others.

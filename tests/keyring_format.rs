@@ -40,7 +40,9 @@ struct KeySet {
     deks: Vec<(Vec<u8>, u64, u8, u64)>,
     /// Mode, target version, running, queued.
     rotation: (u8, u64, u8, u8),
-    /// Recipient and auth of each slot.
+    /// The leak that was acted on last.
+    leak: u64,
+    /// Exposed, recipient and auth of each slot.
     cards: Vec<Vec<u8>>,
     /// Exposed, bytes.
     attachments: BTreeMap<String, (u8, Vec<u8>)>,
@@ -180,6 +182,7 @@ fn decode(set: &[u8], epoch: u64, kek_version: u64) -> KeySet {
         kek_version,
         deks: Vec::new(),
         rotation: (9, 0, 0, 0),
+        leak: 0,
         cards: Vec::new(),
         attachments: BTreeMap::new(),
     };
@@ -194,7 +197,11 @@ fn decode(set: &[u8], epoch: u64, kek_version: u64) -> KeySet {
                 let dek = (value[..32].to_vec(), u64_at(value, 32), value[40], u64_at(value, 41));
                 decoded.deks.push(dek);
             }
-            3 => decoded.rotation = (value[0], u64_at(value, 1), value[9], value[10]),
+            3 => {
+                assert_eq!(value.len(), 19);
+                decoded.rotation = (value[0], u64_at(value, 1), value[9], value[10]);
+                decoded.leak = u64_at(value, 11);
+            }
             4 => decoded.cards.push(value.to_vec()),
             5 => {
                 let (name, bytes) = value[2..].split_at(usize::from(value[1]));
@@ -213,7 +220,7 @@ fn decode(set: &[u8], epoch: u64, kek_version: u64) -> KeySet {
 fn card(key: &[u8]) -> Vec<u8> {
     let [seed, auth] = ["seed", "auth"].map(|label| hkdf(key, label, &[b"unlock"]));
     let key = <XWing as Kem>::PrivateKey::from_bytes(&seed).unwrap();
-    [&XWing::sk_to_pk(&key).to_bytes()[..], &auth].concat()
+    [&[0], &XWing::sk_to_pk(&key).to_bytes()[..], &auth].concat()
 }
 
 fn me() -> Identity {
@@ -232,6 +239,9 @@ fn phrase(text: &str) -> Passphrase {
 fn agree(set: &KeySet, keyring: &Keyring) {
     let status = keyring.status();
     assert_eq!((set.epoch, set.kek_version), (status.epoch, status.kek_version));
+    assert_eq!(set.leak, status.leak);
+    let exposed: Vec<bool> = set.cards.iter().map(|card| card[0] == 1).collect();
+    assert!(status.slots.iter().map(|slot| slot.exposed).eq(exposed));
     assert_eq!(set.deks.len(), status.deks.len());
     for ((dek, made_at, exposed, uses), said) in set.deks.iter().zip(&status.deks) {
         assert_eq!(hkdf(dek, "dek-id", &[])[..8], said.id.to_bytes());
@@ -270,10 +280,15 @@ fn what_a_keyring_writes_is_what_the_design_says() {
         assert_eq!(read(&text(dir), wrong), None);
     }
 
-    keyring.reconcile(&LockRecord::off(4)).unwrap();
+    keyring.reconcile(&LockRecord::locked(4, &key).with_leak()).unwrap();
     let set = read(&text(dir), With::UnlockKey(bytes)).unwrap();
     agree(&set, &keyring);
-    assert_eq!((set.rotation.0, set.rotation.1, set.kek_version), (2, 4, 3));
+    assert_eq!((set.leak, set.cards[0][0], set.cards[1][0]), (4, 1, 1));
+
+    keyring.reconcile(&LockRecord::off(5)).unwrap();
+    let set = read(&text(dir), With::UnlockKey(bytes)).unwrap();
+    agree(&set, &keyring);
+    assert_eq!((set.rotation.0, set.rotation.1, set.kek_version), (2, 5, 4));
 }
 
 #[test]

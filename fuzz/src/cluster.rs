@@ -1,5 +1,6 @@
 //! Commands, written by hand from the description of their bytes, and what they make.
 
+use nodeseal::LockRecord;
 use nodeseal::cluster::{Cluster, Command};
 
 /// A text, or bytes, after their length.
@@ -47,9 +48,11 @@ pub fn commands() -> Vec<Vec<u8>> {
         command(1, &[&s1, &[4], &[3], &[1]]),
         command(1, &[&s1, &[12], &[2], &selector]),
         command(7, &[&v1, &[9]]),
-        command(14, &[&w1, &[1, 0, 2, 0, 1]]),
+        command(14, &[&w1, &[1, 0, 2, 0, 1, 0]]),
         command(16, &[&text(b"volume"), &text(b"d"), &[1], &s2]),
-        command(18, &[&text(&[&[1, 0][..], &7_u64.to_le_bytes()].concat()), &[0]]),
+        command(18, &[&text(LockRecord::off(7).encode().expose()), &[0]]),
+        command(21, &[&[7]]),
+        command(22, &[&[7]]),
         command(19, &[&[2], &[4; 32], &[1]]),
         command(20, &[&[1], &s1, &[1, 1], &payload(2)]),
         command(10, &[&t1, &none, &[8]]),

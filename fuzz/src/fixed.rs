@@ -45,7 +45,7 @@ pub fn key_set(mode: u8) -> Vec<Field> {
         Field::rotation(mode, 0, 1, 0),
     ];
     if mode != 0 {
-        fields.push(Slot::unlock(&KEK).field());
+        fields.push(Slot::unlock(&KEK).field(false));
     }
     fields.push(Field::attachment("tls", false, b"pem"));
     fields

@@ -31,8 +31,7 @@ impl Field {
 
     #[must_use]
     pub fn rotation(mode: u8, target: u64, running: u8, queued: u8) -> Self {
-        let value =
-            [&[mode], &target.to_le_bytes()[..], &[running, queued]].concat();
+        let value = [&[mode], &target.to_le_bytes()[..], &[running, queued], &[0; 8]].concat();
         Self { tag: 3, value }
     }
 
@@ -95,8 +94,8 @@ impl Slot {
 
     /// The field of a key set with the slot's card.
     #[must_use]
-    pub fn field(&self) -> Field {
-        Field { tag: 4, value: self.card.clone() }
+    pub fn field(&self, exposed: bool) -> Field {
+        Field { tag: 4, value: [&[u8::from(exposed)], &self.card[..]].concat() }
     }
 
     fn context(id: &[u8]) -> [&[u8]; 6] {

@@ -105,6 +105,8 @@ impl Step<'_> {
             Request::SetLock { record, rotation } => self.set_lock(record, rotation),
             Request::AddPayloadKey { key, exposed } => self.add_payload_key(key, exposed),
             Request::Reseal { payloads } => self.reseal(payloads),
+            Request::ConfirmUnlockKey { version } => self.confirm_unlock_key(version),
+            Request::WithdrawUnlockKey { version } => self.withdraw_unlock_key(version),
         }
     }
 

@@ -229,6 +229,18 @@ pub enum Request {
         /// What is replaced.
         payloads: Vec<Resealed>,
     },
+    /// Makes the lock record's pending unlock key the only one. Made by
+    /// [`Cluster::confirm_unlock_key`](super::Cluster::confirm_unlock_key), for an operator who has
+    /// typed it.
+    ConfirmUnlockKey {
+        /// Version of the lock record with the pending key.
+        version: u64,
+    },
+    /// Drops the lock record's pending unlock key.
+    WithdrawUnlockKey {
+        /// Version of the lock record with the pending key.
+        version: u64,
+    },
 }
 
 choice!(Request {
@@ -253,6 +265,8 @@ choice!(Request {
     18 => SetLock { record, rotation },
     19 => AddPayloadKey { key, exposed },
     20 => Reseal { payloads },
+    21 => ConfirmUnlockKey { version },
+    22 => WithdrawUnlockKey { version },
 });
 
 impl Request {

@@ -1,9 +1,12 @@
 //! What ought to be done about secrets and keys.
 
 use super::Cluster;
+use super::command::Request;
 use super::info::SecretInfo;
 use super::object::Secret;
+use crate::error::{Error, Misuse, Result};
 use crate::grant::{NodeId, SecretId, Time};
+use crate::key::{LockRecord, UnlockKey};
 
 /// A node that is not on the keys that it should be on.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -16,8 +19,22 @@ pub struct Lag {
     pub kek_version: Option<u64>,
     /// Version of the cluster's lock record.
     pub wanted: u64,
-    /// Whether a DEK that it uses was exposed.
+    /// Whether something that it uses was exposed.
     pub exposed: bool,
+}
+
+/// What is left to do about the unlock key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
+pub enum UnlockKeyTask {
+    /// A new key waits to be confirmed with [`Cluster::confirm_unlock_key`]. Until then the nodes
+    /// open with either key.
+    Confirm,
+    /// The key must be changed once more: its lock record came while nodes were not locked, so that it
+    /// is in logs under DEKs that were exposed. That is so after a cluster's first lock and after a
+    /// leak. All nodes that report are locked now, so the next record is safe.
+    Change,
 }
 
 impl Cluster {
@@ -48,7 +65,44 @@ impl Cluster {
         exposed.flat_map(|held| held.seals.keys().cloned()).collect()
     }
 
-    /// The nodes that reported to be on an older lock record or on an exposed DEK, or that never
+    /// What is left to do about the unlock key at this moment.
+    ///
+    /// Nothing is asked for while nodes are still locking: [`Cluster::lagging_nodes`] lists them.
+    #[must_use]
+    pub fn unlock_key_task(&self) -> Option<UnlockKeyTask> {
+        let lock = self.keys.lock.as_ref().filter(|lock| lock.is_locked())?;
+        if lock.has_pending() {
+            return Some(UnlockKeyTask::Confirm);
+        }
+        (self.keys.lock_exposed && self.all_locked()).then_some(UnlockKeyTask::Change)
+    }
+
+    /// Returns the request that makes the pending unlock key the only one, for an operator who has
+    /// typed it.
+    ///
+    /// # Errors
+    ///
+    /// [`Misuse::State`] if no key is pending; [`Error::WrongKey`] if `typed` is not the pending one.
+    pub fn confirm_unlock_key(&self, typed: &UnlockKey) -> Result<Request> {
+        let pending = self.keys.lock.as_ref().filter(|lock| lock.has_pending());
+        let lock = pending.ok_or(Misuse::State("no unlock key is pending"))?;
+        if !lock.is_pending_for(typed) {
+            return Err(Error::WrongKey);
+        }
+        Ok(Request::ConfirmUnlockKey { version: lock.version() })
+    }
+
+    /// Whether every node that reports its keys is locked, with nothing exposed, for the lock record.
+    pub(super) fn all_locked(&self) -> bool {
+        let wanted = self.keys.lock.as_ref().map_or(0, |lock| lock.version());
+        let mut reports = self.nodes.values().filter_map(|node| node.keys).peekable();
+        let locked = self.keys.lock.as_deref().is_some_and(LockRecord::is_locked);
+        locked
+            && reports.peek().is_some()
+            && reports.all(|keys| keys.locked && keys.kek_version >= wanted)
+    }
+
+    /// The nodes that reported to be on an older lock record or on something exposed, or that never
     /// reported. Nodes without a key file, workers for example, are among the last.
     #[must_use]
     pub fn lagging_nodes(&self) -> Vec<Lag> {

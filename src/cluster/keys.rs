@@ -14,6 +14,11 @@ pub(super) const MAX_KEYS: usize = 16;
 #[derive(Clone, Default)]
 pub(super) struct Keys {
     pub(super) lock: Option<Arc<LockRecord>>,
+    /// The record with the current card came while a node was not locked, so that it may be in a log
+    /// under a DEK that was exposed.
+    pub(super) lock_exposed: bool,
+    /// The same of the pending card.
+    pub(super) pending_exposed: bool,
     /// In the order of their versions; the last one seals.
     pub(super) payload: Vec<HeldKey>,
 }

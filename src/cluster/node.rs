@@ -7,6 +7,7 @@ use super::object::Meta;
 use super::policy::Labels;
 use crate::grant::wire::record;
 use crate::grant::{NodeId, NodePublicKey, SecretId, TaskId, Time};
+use crate::key::Protection;
 use crate::keyring::Status;
 
 /// Changes of a node's assignment that are remembered, at most. A node that has missed more gets a
@@ -84,11 +85,13 @@ pub struct KeyReport {
     pub dek_made_at: Time,
     /// How many DEKs are not yet gone.
     pub retiring: u64,
-    /// Whether a DEK in use was exposed.
+    /// Whether something in use was exposed: a DEK, an attachment or a slot.
     pub exposed: bool,
+    /// Whether the key file is locked and nothing in use was ever exposed.
+    pub locked: bool,
 }
 
-record!(KeyReport { epoch, kek_version, dek_made_at, retiring, exposed });
+record!(KeyReport { epoch, kek_version, dek_made_at, retiring, exposed, locked });
 
 impl From<&Status> for KeyReport {
     fn from(status: &Status) -> Self {
@@ -99,7 +102,8 @@ impl From<&Status> for KeyReport {
             kek_version: status.kek_version,
             dek_made_at: active.map_or(Time::default(), |dek| Time::from_seconds(dek.made_at)),
             retiring: u64::try_from(retiring).unwrap_or(u64::MAX),
-            exposed: status.deks.iter().any(|dek| dek.exposed),
+            exposed: !status.exposed().is_empty(),
+            locked: status.protection == Protection::Locked,
         }
     }
 }

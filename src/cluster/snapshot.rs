@@ -53,6 +53,8 @@ impl Wire for Cluster {
     fn put(&self, out: &mut SecretBytes) {
         self.applied.put(out);
         self.keys.lock.put(out);
+        self.keys.lock_exposed.put(out);
+        self.keys.pending_exposed.put(out);
         wire::put_len(out, self.keys.payload.len());
         for held in &self.keys.payload {
             held.key.put(out);
@@ -73,6 +75,8 @@ impl Wire for Cluster {
     fn get(input: &mut Reader<'_>) -> Result<Self> {
         let mut state = Self { applied: input.u64()?, ..Self::default() };
         state.keys.lock = Option::get(input)?;
+        state.keys.lock_exposed = bool::get(input)?;
+        state.keys.pending_exposed = bool::get(input)?;
         for StoredKey { key, made, exposed } in Vec::<StoredKey>::get(input)? {
             let last = state.keys.current().map_or(0, |held| held.key.version());
             if key.version() <= last || state.keys.payload.len() == MAX_KEYS {

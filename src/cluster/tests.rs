@@ -7,6 +7,7 @@ use crate::grant::{
     Assignment, Change, Follow, NodeKey, Reference, Scope, Target, Time, edit_references,
 };
 use crate::key::{LockRecord, UnlockKey};
+use crate::secret::SecretKey;
 
 mod conformance;
 mod control;

@@ -45,9 +45,7 @@ pub(crate) fn public(key: &SecretKey) -> Public {
 /// [`Error::Damaged`] if it is not the encoding of an ML-KEM key and a point of X25519 that is not of
 /// low order.
 pub(crate) fn check(public: &[u8; PUBLIC_LEN]) -> Result<()> {
-    parse(public)?;
-    // With a point of low order every scalar shares the same secret.
-    x25519::shared(&SecretKey::init(|scalar| scalar.fill(1)), point(public)?).map(drop)
+    parse(public).map(drop)
 }
 
 /// Draws a secret and sends it to the holder of `public`: returns what is sent, and the secret.
@@ -61,7 +59,6 @@ pub(crate) fn encapsulate(
     public: &[u8; PUBLIC_LEN],
     randomness: &[u8; RANDOMNESS_LEN],
 ) -> Result<(Share, SecretKey)> {
-    check(public)?;
     let key = parse(public)?;
     let mut share = Box::new([0; SHARE_LEN]);
     let secret = SecretKey::init(|secret| {
@@ -98,12 +95,11 @@ pub(crate) fn decapsulate(key: &SecretKey, share: &[u8; SHARE_LEN]) -> Result<Se
 }
 
 fn parse(public: &[u8; PUBLIC_LEN]) -> Result<EncapsulationKey> {
-    EncapsulationKey::try_from(&public[..]).map_err(|_| malformed())
-}
-
-/// The half of a public key that is X25519's.
-fn point(public: &[u8; PUBLIC_LEN]) -> Result<&[u8; KEY_LEN]> {
-    public.last_chunk().ok_or_else(malformed)
+    let key = EncapsulationKey::try_from(&public[..]).map_err(|_| malformed())?;
+    // With a point of low order every scalar shares the same secret.
+    let point: &[u8; KEY_LEN] = public.last_chunk().ok_or_else(malformed)?;
+    x25519::shared(&SecretKey::init(|scalar| scalar.fill(1)), point)?;
+    Ok(key)
 }
 
 fn malformed() -> Error {

@@ -19,6 +19,9 @@ impl Kind {
     }
 }
 
+/// Tells a slot from all others: random, drawn when it is made.
+pub(crate) type SlotId = [u8; 16];
+
 /// Enough to wrap for a slot's secret without having it, and not enough to open.
 ///
 /// `auth` keeps an attacker who can only write to the disk from forging, and keeps the KEM from

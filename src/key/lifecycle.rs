@@ -11,6 +11,7 @@
 use core::mem;
 use std::collections::BTreeMap;
 
+use super::card::SlotId;
 use super::dek::DekId;
 use crate::error::{Misuse, Result};
 
@@ -30,7 +31,7 @@ pub(crate) const MAX_DEKS: usize = 64;
 pub enum Protection {
     /// Not locked: the key file opens without any key.
     Clear,
-    /// Locked, but a DEK or an attachment that was exposed is still in use.
+    /// Locked, but a DEK, an attachment or a slot that was exposed is still in use.
     Locking,
     /// Locked, and nothing that is in use was ever exposed.
     Locked,
@@ -49,6 +50,7 @@ pub enum Rekey {
     /// The DEK stays. The old unlock key and an old key file go on opening what this node seals.
     KeepDek,
     /// The old unlock key leaked: a new DEK, and everything under the old key counts as exposed.
+    /// Acts also where the record was applied before.
     Leaked,
 }
 
@@ -84,7 +86,7 @@ pub(crate) struct DekFacts {
     pub(crate) id: DekId,
     /// Seconds since the Unix epoch.
     pub(crate) made_at: u64,
-    /// Stood in a file in the clear, or under a key that was declared leaked.
+    /// Was stored unencrypted, or under a key that was declared leaked.
     pub(crate) exposed: bool,
 }
 
@@ -96,10 +98,53 @@ pub(crate) enum Wanted {
     OtherKey,
 }
 
+/// Some slots, at most as many as there are of a kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct SlotIds([Option<SlotId>; 4]);
+
+impl SlotIds {
+    fn iter(&self) -> impl Iterator<Item = SlotId> {
+        self.0.into_iter().flatten()
+    }
+
+    fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+}
+
+impl FromIterator<SlotId> for SlotIds {
+    /// Takes the first four.
+    fn from_iter<T: IntoIterator<Item = SlotId>>(ids: T) -> Self {
+        let mut all = Self::default();
+        all.0.iter_mut().zip(ids).for_each(|(at, id)| *at = Some(id));
+        all
+    }
+}
+
+/// What a lock record does to the slots of unlock keys beside the current one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct SlotChange {
+    /// The record's pending key is not the file's.
+    pub(crate) other_pending: bool,
+    pub(crate) added: SlotIds,
+    pub(crate) dropped: SlotIds,
+}
+
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Event<'a> {
     /// The cluster's lock record, at start and after every change.
-    Lock { version: u64, wanted: Wanted, rekey: Rekey },
+    Lock {
+        version: u64,
+        /// Version of the record that last declared a leak.
+        leaked: u64,
+        wanted: Wanted,
+        slots: SlotChange,
+        rekey: Rekey,
+    },
+    /// A passphrase's slot was added.
+    SlotAdded(SlotId),
+    /// The passphrases' slots were removed.
+    SlotsRemoved(SlotIds),
     /// Another DEK is wanted.
     Rotate(Reason),
     /// Nothing on disk or on its way there names these DEKs.
@@ -118,7 +163,7 @@ pub(crate) enum Effect {
     NewDek(DekId),
     /// This DEK goes.
     DropDek(DekId),
-    /// The file is wrapped for the lock record's key from now on.
+    /// The file is wrapped for the lock record's keys from now on.
     WrapForRecord,
     /// The file stands in the clear from now on, without any other slot.
     StandInClear,
@@ -144,6 +189,10 @@ pub(crate) struct Lifecycle {
     pub(crate) queued: Reasons,
     /// The attachments, and whether each was exposed.
     pub(crate) attachments: BTreeMap<String, bool>,
+    /// The slots, and whether each was exposed: who has its auth can forge a key file.
+    pub(crate) slots: BTreeMap<SlotId, bool>,
+    /// Version of the lock record whose leak was acted on last.
+    pub(crate) leak: u64,
 }
 
 /// A DEK that the machine may take: its id and the present time.
@@ -165,6 +214,8 @@ impl Lifecycle {
             running: Reasons::NONE,
             queued: Reasons::NONE,
             attachments: BTreeMap::new(),
+            slots: BTreeMap::new(),
+            leak: 0,
         }
     }
 
@@ -190,14 +241,33 @@ impl Lifecycle {
     }
 
     fn any_exposed(&self) -> bool {
-        self.deks().any(|dek| dek.exposed) || self.attachments.values().any(|exposed| *exposed)
+        let mut others = self.attachments.values().chain(self.slots.values());
+        self.deks().any(|dek| dek.exposed) || others.any(|exposed| *exposed)
+    }
+
+    /// Notes that a secret was enrolled again: its new slot has another auth, which nobody else knows.
+    pub(crate) fn replace_slot(&mut self, old: &SlotId, new: SlotId) {
+        if self.slots.remove(old).is_some() {
+            self.slots.insert(new, false);
+        }
     }
 
     /// What follows from `event`.
     pub(crate) fn apply(&self, event: Event<'_>, offer: Offer) -> Result<Step> {
         let mut turn = Turn { next: self.clone(), effects: Vec::new(), offer: Some(offer) };
         let reconciled = match event {
-            Event::Lock { version, wanted, rekey } => turn.reconcile(version, wanted, rekey)?,
+            Event::Lock { version, leaked, wanted, slots, rekey } => {
+                turn.reconcile(version, leaked, wanted, slots, rekey)?
+            }
+            Event::SlotAdded(id) => {
+                turn.next.slots.insert(id, false);
+                Reconciled::Applied
+            }
+            Event::SlotsRemoved(ids) => {
+                turn.drop_slots(ids);
+                turn.rotate(Reason::UnlockKeyChanged);
+                Reconciled::Applied
+            }
             Event::Rotate(reason) => {
                 turn.rotate(reason);
                 Reconciled::Applied
@@ -222,6 +292,10 @@ impl Lifecycle {
     }
 }
 
+const LATE_LEAK: Misuse = Misuse::State(
+    "a leak was declared with a lock record older than the one applied: rotate the DEK as leaked",
+);
+
 /// One event on its way to the next state.
 struct Turn {
     next: Lifecycle,
@@ -230,47 +304,83 @@ struct Turn {
 }
 
 impl Turn {
-    fn reconcile(&mut self, version: u64, wanted: Wanted, rekey: Rekey) -> Result<Reconciled> {
+    fn reconcile(
+        &mut self,
+        version: u64,
+        leaked: u64,
+        wanted: Wanted,
+        slots: SlotChange,
+        rekey: Rekey,
+    ) -> Result<Reconciled> {
         let applied = self.next.applied_version();
         if version < applied {
-            return Ok(Reconciled::Stale { applied });
+            // A wish is not ignored because the record that came with it is.
+            let stale = rekey == Rekey::Leaked;
+            return if stale { Err(LATE_LEAK.into()) } else { Ok(Reconciled::Stale { applied }) };
         }
         let agrees = match self.next.mode {
             Mode::Clear | Mode::Unlocking { .. } => wanted == Wanted::Off,
-            Mode::Locked => wanted == Wanted::SameKey,
+            Mode::Locked => wanted == Wanted::SameKey && !slots.other_pending,
         };
+        if version == applied && !agrees {
+            return Err(Misuse::ConflictingLockRecord { version }.into());
+        }
+        // Each leak is acted on once, also by a node that was away when it was declared.
+        let rekey = if leaked > self.next.leak { Rekey::Leaked } else { rekey };
+        self.next.leak = self.next.leak.max(leaked);
         if version == applied {
-            let conflict = Misuse::ConflictingLockRecord { version };
-            return if agrees { Ok(Reconciled::Unchanged) } else { Err(conflict.into()) };
+            if rekey != Rekey::Leaked {
+                return Ok(Reconciled::Unchanged);
+            }
+            self.rotate(Reason::Leaked);
+            return Ok(Reconciled::Applied);
         }
         match (self.next.mode, wanted) {
-            (Mode::Clear, Wanted::Off) => self.next.kek_version = version,
-            (Mode::Unlocking { .. }, Wanted::Off) => {
-                self.next.mode = Mode::Unlocking { target: version };
-            }
-            (Mode::Locked, Wanted::Off) => {
-                self.next.mode = Mode::Unlocking { target: version };
-                self.new_dek(Reasons::of(Reason::AutolockOff));
+            (from, Wanted::Off) => {
+                let mut reasons = Reasons::NONE;
+                if rekey == Rekey::Leaked {
+                    self.expose_all();
+                    reasons = reasons.and(Reasons::of(Reason::Leaked));
+                }
+                match from {
+                    Mode::Clear => self.next.kek_version = version,
+                    Mode::Unlocking { .. } => self.next.mode = Mode::Unlocking { target: version },
+                    Mode::Locked => {
+                        self.next.mode = Mode::Unlocking { target: version };
+                        reasons = reasons.and(Reasons::of(Reason::AutolockOff));
+                    }
+                }
+                if !reasons.is_empty() {
+                    self.new_dek(reasons);
+                }
             }
             (from, Wanted::SameKey | Wanted::OtherKey) => {
                 self.next.mode = Mode::Locked;
                 self.next.kek_version = version;
                 self.effects.push(Effect::WrapForRecord);
+                self.drop_slots(slots.dropped);
                 if from == Mode::Clear {
                     self.new_dek(Reasons::of(Reason::Locked));
-                } else if wanted == Wanted::OtherKey || rekey == Rekey::Leaked {
-                    self.change_key(rekey);
+                } else if rekey == Rekey::Leaked {
+                    self.rotate(Reason::Leaked);
+                } else if rekey == Rekey::NewDek
+                    && (wanted == Wanted::OtherKey || !slots.dropped.is_empty())
+                {
+                    self.rotate(Reason::UnlockKeyChanged);
                 }
+                // Last: what is made now was not there when something leaked.
+                self.next.slots.extend(slots.added.iter().map(|id| (id, false)));
             }
         }
         Ok(Reconciled::Applied)
     }
 
-    fn change_key(&mut self, rekey: Rekey) {
-        match rekey {
-            Rekey::KeepDek => {}
-            Rekey::NewDek => self.rotate(Reason::UnlockKeyChanged),
-            Rekey::Leaked => self.rotate(Reason::Leaked),
+    /// Drops slots whose secrets open the file no more. The secret of one that was exposed may be
+    /// known: then so is what the file held under it until now.
+    fn drop_slots(&mut self, ids: SlotIds) {
+        let exposed = ids.iter().filter(|id| self.next.slots.remove(id) == Some(true)).count();
+        if exposed != 0 {
+            self.expose_contents();
         }
     }
 
@@ -310,6 +420,12 @@ impl Turn {
     }
 
     fn expose_all(&mut self) {
+        self.expose_contents();
+        self.next.slots.values_mut().for_each(|exposed| *exposed = true);
+    }
+
+    /// What the file holds, but for its slots.
+    fn expose_contents(&mut self) {
         self.next.active.exposed = true;
         self.next.retiring.iter_mut().for_each(|dek| dek.exposed = true);
         self.next.attachments.values_mut().for_each(|exposed| *exposed = true);
@@ -334,6 +450,7 @@ impl Turn {
         {
             self.next.mode = Mode::Clear;
             self.next.kek_version = target;
+            self.next.slots.clear();
             self.expose_all();
             self.effects.push(Effect::StandInClear);
         }

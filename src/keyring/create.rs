@@ -9,30 +9,38 @@ use super::slot::Slot;
 use super::{Keyring, Location, check_attachment};
 use crate::error::{Error, Misuse, Result};
 use crate::fs;
-use crate::key::{Card, Dek, Identity, Lifecycle, Lock, LockRecord, Mode, Offer, UnlockKey};
+use crate::key::{
+    Card, Dek, Identity, Lifecycle, Lock, LockRecord, MAX_VERSION, Mode, Offer, UnlockKey,
+};
 use crate::secret::SecretBytes;
 
 /// What a new key file is locked with.
 pub struct Protector {
     kek_version: u64,
-    card: Option<Card>,
+    /// Of the record whose leak need not be acted on: what is made now is newer.
+    leak: u64,
+    /// The current key's, and after it the pending one's.
+    cards: Vec<Card>,
 }
 
 impl Protector {
     /// The unlock key, as version 0: for the first node of a cluster.
     #[must_use]
     pub fn unlock_key(key: &UnlockKey) -> Self {
-        Self { kek_version: 0, card: Some(Card::of_unlock_key(key.secret())) }
+        Self { kek_version: 0, leak: 0, cards: vec![Card::of_unlock_key(key.secret())] }
     }
 
     /// What the cluster's lock record says: for a node that joins. It need not have the key.
     #[must_use]
     pub fn lock_record(record: &LockRecord) -> Self {
-        let card = match record.lock() {
-            Lock::Off => None,
-            Lock::On { card, .. } => Some(card.duplicate()),
+        let cards = match record.lock() {
+            Lock::Off => Vec::new(),
+            Lock::On { current, pending } => {
+                let holders = [current].into_iter().chain(pending);
+                holders.map(|holder| holder.card.duplicate()).collect()
+            }
         };
-        Self { kek_version: record.version(), card }
+        Self { kek_version: record.version(), leak: record.leaked(), cards }
     }
 
     /// Nothing: the file key stands in the file in the clear.
@@ -42,7 +50,7 @@ impl Protector {
     /// Whoever reads the disk, or a backup of it, has everything that this node sealed.
     #[must_use]
     pub const fn none() -> Self {
-        Self { kek_version: 0, card: None }
+        Self { kek_version: 0, leak: 0, cards: Vec::new() }
     }
 }
 
@@ -50,7 +58,7 @@ impl fmt::Debug for Protector {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Protector")
             .field("kek_version", &self.kek_version)
-            .field("locked", &self.card.is_some())
+            .field("locked", &!self.cards.is_empty())
             .finish()
     }
 }
@@ -73,15 +81,18 @@ impl Keyring {
     ) -> Result<Self> {
         let location = at.into();
         let attachments = collect(attachments)?;
-        let slots = match protector.card {
-            None => Vec::new(),
-            Some(card) => vec![Arc::new(Slot::for_card(card)?)],
-        };
+        if protector.kek_version > MAX_VERSION {
+            return Err(Misuse::OutOfBounds("version of a lock record").into());
+        }
+        let slots = protector.cards.into_iter().map(|card| Slot::for_card(card).map(Arc::new));
+        let slots = slots.collect::<Result<Vec<_>>>()?;
         let mode = if slots.is_empty() { Mode::Clear } else { Mode::Locked };
         let dek = Dek::generate(|_| false)?;
         let offer = Offer { id: dek.id(), now: now() };
         let mut lifecycle = Lifecycle::first(mode, protector.kek_version, offer);
         let exposed = mode == Mode::Clear;
+        lifecycle.leak = protector.leak;
+        lifecycle.slots = slots.iter().map(|slot| (slot.head.id, false)).collect();
         lifecycle.attachments = attachments.keys().map(|name| (name.clone(), exposed)).collect();
         let deks = vec![first_reserve(dek)];
         let set = KeySet { lifecycle, deks, slots, attachments, kept: Vec::new() };

@@ -5,16 +5,16 @@ use std::sync::Arc;
 
 use super::inspect::Inspection;
 use super::set::KeySet;
-use super::shared::{Access, READ_ONLY, Shared, Writer, destroy, live};
+use super::shared::{Access, READ_ONLY, Shared, Writer, destroy, encode, live};
 use super::slot::{Credential, Slot, commitment};
-use super::text::{KeyFile, MAX_FILE, SlotLine, Slots};
+use super::text::{Header, KeyFile, MAX_FILE, SlotLine, Slots};
 use super::{Keyring, Location};
 use crate::audit::{Action, Event, Sink};
 use crate::crypto::{verdict, xchacha};
 use crate::error::{Error, Misuse, Result};
-use crate::fs::{self, Fs};
+use crate::fs::{self, Fs, Unreplaced};
 use crate::grant::Time;
-use crate::key::{Card, Costs, Identity, Mode, Passphrase, UnlockKey};
+use crate::key::{Card, Costs, Identity, Mode, Passphrase, SlotId, UnlockKey};
 use crate::secret::{SecretBytes, SecretKey};
 
 use subtle::ConstantTimeEq;
@@ -165,6 +165,10 @@ impl LockedKeyring {
     /// Unlocks the file with a passphrase. Takes one guess's time for each passphrase of the file, but
     /// for those that ask for more than the [ceiling](LockedKeyring::ceiling), which are passed over.
     ///
+    /// If the passphrase's slot was exposed, it is enrolled again, in one more guess's time and a write
+    /// of the file: the new slot has another `auth`. On a full disk, and in a file that is open
+    /// read-only, that waits for the next unlock.
+    ///
     /// # Errors
     ///
     /// As [`LockedKeyring::unlock`]; [`Error::TooCostly`] if no slot opened and one was passed over.
@@ -174,12 +178,12 @@ impl LockedKeyring {
 
     fn unlock_with(self, credential: Credential<'_>) -> Result<Keyring, UnlockError> {
         // Before anything opens: what is not recorded does not happen.
-        let unlocked = self.0.file_key(credential).and_then(|file_key| {
+        let unlocked = self.0.file_key(credential).and_then(|unlocked| {
             self.0.report(None)?;
-            Ok(file_key)
+            Ok(unlocked)
         });
         let opened = match unlocked {
-            Ok(file_key) => self.0.open(&file_key),
+            Ok((file_key, slot)) => self.0.open(&file_key, Some((slot, credential))),
             Err(error) => Err((error, self.0)),
         };
         if let Err((error, file)) = &opened {
@@ -215,14 +219,14 @@ impl LockedFile {
         match &locked.file.header.slots {
             Slots::Clear(file_key) => {
                 let file_key = file_key.duplicate();
-                locked.open(&file_key).map(Opened::Unlocked).map_err(|(error, _)| error)
+                locked.open(&file_key, None).map(Opened::Unlocked).map_err(|(error, _)| error)
             }
             Slots::Wrapped(_) => Ok(Opened::Locked(LockedKeyring(locked))),
         }
     }
 
     /// The confirmations decide: if none fits, the key is wrong.
-    fn file_key(&self, credential: Credential<'_>) -> Result<SecretKey> {
+    fn file_key(&self, credential: Credential<'_>) -> Result<(SecretKey, SlotId)> {
         let Slots::Wrapped(slots) = &self.file.header.slots else { return Err(Error::WrongKey) };
         let mut passed_over = None;
         for slot in slots {
@@ -234,7 +238,7 @@ impl LockedFile {
                 continue;
             }
             if let Some(file_key) = slot.unwrap(&self.file.header.identity, credential)? {
-                return Ok(file_key);
+                return Ok((file_key, slot.head.id));
             }
         }
         Err(passed_over.map_or(Error::WrongKey, |asked| Error::TooCostly {
@@ -252,17 +256,58 @@ impl LockedFile {
         sink.record(&event)
     }
 
-    fn open(self: Box<Self>, file_key: &SecretKey) -> Result<Keyring, (Error, Box<Self>)> {
-        match self.set(file_key).and_then(|set| Ok((live(&set, self.file.header.epoch)?, set))) {
+    fn open(
+        self: Box<Self>,
+        file_key: &SecretKey,
+        with: Option<(SlotId, Credential<'_>)>,
+    ) -> Result<Keyring, (Error, Box<Self>)> {
+        match self.set(file_key).and_then(|set| {
+            let (set, epoch) = self.enroll_again(set, with)?;
+            Ok((live(&set, epoch)?, set))
+        }) {
             Err(error) => Err((error, self)),
             Ok((live, set)) => {
+                let later = self.is_later();
                 let Self { location, access, file, .. } = *self;
-                let header = file.header;
-                let later = matches!(&header.slots, Slots::Wrapped(slots)
-                    if slots.iter().any(|slot| matches!(slot, SlotLine::Unknown(_))));
                 let writer = Writer::new(set, later, access);
-                Ok(Keyring::new(Shared::new(header.identity, location, live, writer)))
+                Ok(Keyring::new(Shared::new(file.header.identity, location, live, writer)))
             }
+        }
+    }
+
+    /// Whether the file has slots that this version does not know, and so cannot write.
+    fn is_later(&self) -> bool {
+        matches!(&self.file.header.slots, Slots::Wrapped(slots)
+            if slots.iter().any(|slot| matches!(slot, SlotLine::Unknown(_))))
+    }
+
+    /// Gives a passphrase whose slot was exposed a new one, in a write of the file: returns what the
+    /// file holds then, and its epoch.
+    fn enroll_again(
+        &self,
+        mut set: KeySet,
+        with: Option<(SlotId, Credential<'_>)>,
+    ) -> Result<(KeySet, u64)> {
+        let Header { identity, epoch, .. } = &self.file.header;
+        let Some((id, Credential::Passphrase(passphrase))) = with else { return Ok((set, *epoch)) };
+        let at = set.slots.iter().position(|slot| slot.head.id == id);
+        let exposed = set.lifecycle.slots.get(&id) == Some(&true);
+        let (true, false, Access::Write(_), Some(at), Some(next)) =
+            (exposed, self.is_later(), &self.access, at, epoch.checked_add(1))
+        else {
+            return Ok((set, *epoch));
+        };
+        let old = set.slots.get(at).and_then(|slot| slot.head.costs);
+        let slot = Slot::for_passphrase(identity, passphrase, old.unwrap_or_default())?;
+        let before = set.clone();
+        set.lifecycle.replace_slot(&id, slot.head.id);
+        set.slots.splice(at..=at, [Arc::new(slot)]);
+        let file = encode(identity, next, &set)?;
+        match fs::try_replace(&*self.location.fs, &self.location.file(), file.expose()) {
+            Ok(()) => Ok((set, next)),
+            // Opening does without: the slot stays what it was.
+            Err(Unreplaced::Full(_)) => Ok((before, *epoch)),
+            Err(Unreplaced::Unknown(error)) => Err(error),
         }
     }
 
@@ -298,7 +343,10 @@ impl LockedFile {
         // With another card the next write would lock the file for a key that nobody has.
         let identity = &self.file.header.identity;
         let fit = known.iter().zip(&cards).all(|(slot, card)| slot.confirms(identity, &card.auth));
-        if known.len() != cards.len() || !fit {
+        let mut ids: Vec<SlotId> = known.iter().map(|slot| slot.head.id).collect();
+        ids.sort_unstable();
+        ids.dedup();
+        if ids.len() != cards.len() || known.len() != cards.len() || !fit {
             return Err(Error::damaged("the key set does not fit its slots"));
         }
         let slot = |(line, card): (&&super::slot::WrappedSlot, Card)| {

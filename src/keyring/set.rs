@@ -21,14 +21,14 @@ const VERSION: u8 = 1;
 const ACTIVE: u8 = 1;
 /// Retiring DEK, in the same form.
 const RETIRING: u8 = 2;
-/// `mode 1 · target version 8 · running reasons 1 · queued reasons 1`.
+/// `mode 1 · target version 8 · running reasons 1 · queued reasons 1 · leak 8`.
 const ROTATION: u8 = 3;
-/// A known slot's card: `recipient 1216 · auth 32`; in the order of the slots.
+/// A known slot's card: `exposed 1 · recipient 1216 · auth 32`; in the order of the slots.
 const CARD: u8 = 4;
 /// `exposed 1 · name length 1 · name · bytes`.
 const ATTACHMENT: u8 = 5;
 const OPTIONAL: u8 = 0x80;
-const CARD_LEN: usize = PUBLIC_LEN + KEY_LEN;
+const CARD_LEN: usize = 1 + PUBLIC_LEN + KEY_LEN;
 
 const CLEAR: u8 = 0;
 const LOCKED: u8 = 1;
@@ -53,6 +53,15 @@ pub(super) struct StoredDek {
 }
 
 impl KeySet {
+    /// The slots of unlock keys: the current one's, and after it the pending one's.
+    pub(super) fn unlock_slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        self.slots.iter().filter(|slot| slot.is_unlock())
+    }
+
+    pub(super) fn passphrase_slots(&self) -> impl Iterator<Item = &Arc<Slot>> {
+        self.slots.iter().filter(|slot| !slot.is_unlock())
+    }
+
     pub(super) fn stored(&self, id: DekId) -> Option<&StoredDek> {
         self.deks.iter().find(|stored| stored.live.id() == id)
     }
@@ -77,12 +86,15 @@ impl KeySet {
             Mode::Locked => (LOCKED, 0),
             Mode::Unlocking { target } => (UNLOCKING, target),
         };
-        field(&mut out, ROTATION, 11)?;
+        field(&mut out, ROTATION, 19)?;
         out.extend_from_slice(&[mode]);
         out.extend_from_slice(&target.to_le_bytes());
         out.extend_from_slice(&[life.running.bits(), life.queued.bits()]);
+        out.extend_from_slice(&life.leak.to_le_bytes());
         for slot in &self.slots {
+            let exposed = life.slots.get(&slot.head.id).copied().unwrap_or(true);
             field(&mut out, CARD, CARD_LEN)?;
+            out.extend_from_slice(&[u8::from(exposed)]);
             out.extend_from_slice(&*slot.card.recipient);
             out.extend_from_slice(slot.card.auth.expose());
         }
@@ -120,8 +132,11 @@ impl KeySet {
             parts.field(tag, value)?;
             rest = after;
         }
-        let (mode, running, queued) = parts.rotation.ok_or_else(unreadable)?;
+        let (mode, running, queued, leak) = parts.rotation.ok_or_else(unreadable)?;
         let active = parts.active.ok_or_else(unreadable)?;
+        let (exposed, cards): (Vec<bool>, Vec<Card>) = parts.cards.into_iter().unzip();
+        let slots = slots(cards)?;
+        let exposure = slots.iter().map(|slot| slot.head.id).zip(exposed).collect();
         Ok(Self {
             lifecycle: Lifecycle {
                 mode,
@@ -131,9 +146,11 @@ impl KeySet {
                 running,
                 queued,
                 attachments: parts.exposure,
+                slots: exposure,
+                leak,
             },
             deks: parts.deks,
-            slots: slots(parts.cards)?,
+            slots,
             attachments: parts.attachments,
             kept: parts.kept,
         })
@@ -145,8 +162,8 @@ struct Parts {
     active: Option<DekFacts>,
     retiring: Vec<DekFacts>,
     deks: Vec<StoredDek>,
-    rotation: Option<(Mode, Reasons, Reasons)>,
-    cards: Vec<Card>,
+    rotation: Option<Rotation>,
+    cards: Vec<(bool, Card)>,
     exposure: BTreeMap<String, bool>,
     attachments: BTreeMap<String, Arc<SecretBytes>>,
     /// Length of all attachments, in bytes.
@@ -209,25 +226,30 @@ impl Parts {
     }
 }
 
-fn card(value: &[u8]) -> Result<Card> {
+fn card(value: &[u8]) -> Result<(bool, Card)> {
     let value: &[u8; CARD_LEN] = value.try_into().map_err(|_| unreadable())?;
-    let (recipient, auth) = value.split_first_chunk::<PUBLIC_LEN>().ok_or_else(unreadable)?;
+    let ([exposed], card) = value.split_first_chunk().ok_or_else(unreadable)?;
+    let (recipient, auth) = card.split_first_chunk::<PUBLIC_LEN>().ok_or_else(unreadable)?;
     // Nothing could be wrapped for another one, and the file could not be written again.
     xwing::check(recipient)?;
     let auth = auth.first_chunk::<KEY_LEN>().ok_or_else(unreadable)?;
     let auth = SecretKey::init(|bytes| bytes.copy_from_slice(auth));
-    Ok(Card { recipient: Box::new(*recipient), auth })
+    Ok((flag(*exposed)?, Card { recipient: Box::new(*recipient), auth }))
 }
 
-fn rotation(value: &[u8]) -> Result<(Mode, Reasons, Reasons)> {
-    let value: &[u8; 11] = value.try_into().map_err(|_| unreadable())?;
+/// Mode, why DEKs are retiring, why there will be one more round, the last leak acted on.
+type Rotation = (Mode, Reasons, Reasons, u64);
+
+fn rotation(value: &[u8]) -> Result<Rotation> {
+    let value: &[u8; 19] = value.try_into().map_err(|_| unreadable())?;
     let mode = match (value[0], u64_at(value, 1)?) {
         (CLEAR, 0) => Mode::Clear,
         (LOCKED, 0) => Mode::Locked,
         (UNLOCKING, target) => Mode::Unlocking { target },
         _ => return Err(unreadable()),
     };
-    Ok((mode, Reasons::from_bits(value[9]), Reasons::from_bits(value[10])))
+    let [running, queued] = [value[9], value[10]].map(Reasons::from_bits);
+    Ok((mode, running, queued, u64_at(value, 11)?))
 }
 
 fn field(out: &mut SecretBytes, tag: u8, len: usize) -> Result<()> {

@@ -13,7 +13,7 @@ use super::text::{Header, KeyFile, MAX_FILE, SlotLine, Slots};
 use crate::crypto::{random, xchacha};
 use crate::error::{Error, Misuse, Result};
 use crate::fs::{self, Lock, Unreplaced};
-use crate::key::{Card, Dek, DekId, Effect, Event, Identity, Mode, Offer, Reconciled};
+use crate::key::{Dek, DekId, Effect, Event, Identity, Mode, Offer, Reconciled};
 use crate::process::Process;
 use crate::secret::SecretBytes;
 
@@ -65,8 +65,8 @@ impl Writer {
 /// What a change adds to the effects of its event.
 #[derive(Default)]
 pub(super) struct Change {
-    /// The key that the file is wrapped for, if the event asks for it.
-    pub(super) card: Option<Card>,
+    /// The slots of the unlock keys that the file is wrapped for, if the event asks for it.
+    pub(super) unlock: Vec<Arc<Slot>>,
     pub(super) edit: Option<Edit>,
 }
 
@@ -74,7 +74,7 @@ type Edit = Box<dyn FnOnce(&mut KeySet)>;
 
 impl Change {
     pub(super) fn edit(edit: impl FnOnce(&mut KeySet) + 'static) -> Self {
-        Self { card: None, edit: Some(Box::new(edit)) }
+        Self { unlock: Vec::new(), edit: Some(Box::new(edit)) }
     }
 }
 
@@ -198,15 +198,13 @@ impl Shared {
             edit(&mut set);
         }
         let mut fresh = Some(fresh);
-        let mut card = change.card;
         for effect in step.effects {
             match effect {
                 Effect::NewDek(_) => set.deks.extend(fresh.take().map(first_reserve)),
                 Effect::DropDek(id) => set.deks.retain(|stored| stored.live.id() != id),
                 Effect::WrapForRecord => {
-                    if let Some(card) = card.take() {
-                        wrap_for(&mut set, card)?;
-                    }
+                    let passphrases = set.passphrase_slots().map(Arc::clone);
+                    set.slots = change.unlock.iter().map(Arc::clone).chain(passphrases).collect();
                 }
                 Effect::StandInClear => set.slots.clear(),
             }
@@ -312,13 +310,6 @@ pub(super) fn encode(identity: &Identity, epoch: u64, set: &KeySet) -> Result<Se
         return Err(Error::too_large("the key file", file.len(), MAX_FILE));
     }
     Ok(file)
-}
-
-fn wrap_for(set: &mut KeySet, card: Card) -> Result<()> {
-    let slot = Arc::new(Slot::for_card(card)?);
-    set.slots.retain(|slot| slot.head.kind != crate::key::Kind::Unlock);
-    set.slots.insert(0, slot);
-    Ok(())
 }
 
 pub(super) fn live(set: &KeySet, epoch: u64) -> Result<Live> {

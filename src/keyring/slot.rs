@@ -10,10 +10,9 @@ use crate::crypto::hpke::{Psk, Receiver, SUITE, Sender};
 use crate::crypto::xwing::Share;
 use crate::crypto::{TAG_LEN, hkdf, random, verdict};
 use crate::error::{Error, Result};
-use crate::key::{Card, Costs, Identity, Kind, Passphrase, UnlockKey, auth, seed};
+use crate::key::{Card, Costs, Identity, Kind, Passphrase, SlotId, UnlockKey, auth, seed};
 use crate::secret::{KEY_LEN, SecretBytes, SecretKey};
 
-pub(super) const ID_LEN: usize = 16;
 pub(super) const CONFIRM_LEN: usize = 32;
 pub(super) const WRAPPED_LEN: usize = KEY_LEN + TAG_LEN;
 /// Largest blob of a slot, in bytes.
@@ -24,7 +23,7 @@ pub(super) const MAX_BLOB: usize = 4 << 10;
 pub(super) struct Head {
     pub(super) kind: Kind,
     /// Random, drawn when the slot is made; a passphrase's salt.
-    pub(super) id: [u8; ID_LEN],
+    pub(super) id: SlotId,
     /// A passphrase's parameters.
     pub(super) costs: Option<Costs>,
     /// What an unlocker keeps there; neither kind of now has one.
@@ -57,6 +56,10 @@ impl Slot {
     pub(super) fn for_card(card: Card) -> Result<Self> {
         let head = Head { kind: Kind::Unlock, id: random::array()?, costs: None, blob: Vec::new() };
         Ok(Self { head, card })
+    }
+
+    pub(super) fn is_unlock(&self) -> bool {
+        self.head.kind == Kind::Unlock
     }
 
     pub(super) fn for_passphrase(

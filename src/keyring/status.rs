@@ -1,4 +1,7 @@
+use core::fmt;
+
 use super::Keyring;
+use super::slot::Slot;
 use crate::key::{DekId, Kind, Protection, Reasons};
 
 /// The state of an open key file.
@@ -25,8 +28,99 @@ pub struct Status {
     pub attachments: Vec<(String, bool)>,
     /// How many passphrases open the file.
     pub passphrases: usize,
+    /// The ways into the file, in their order.
+    pub slots: Vec<SlotStatus>,
+    /// Whether a new unlock key waits to be confirmed: until then the file opens with either key.
+    pub pending_unlock_key: bool,
+    /// Version of the lock record whose declared leak was acted on last; 0 if there was none.
+    pub leak: u64,
     /// An earlier write failed; nothing is written or sealed until the file is opened anew.
     pub poisoned: bool,
+}
+
+/// What is known of a slot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct SlotStatus {
+    /// What opens it.
+    pub kind: SlotKind,
+    /// Whether its `auth` was exposed: who knows it can forge a key file that opens with this slot's
+    /// secret.
+    pub exposed: bool,
+}
+
+/// What opens a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
+pub enum SlotKind {
+    /// The cluster's current unlock key.
+    UnlockKey,
+    /// An unlock key that waits to be confirmed.
+    PendingUnlockKey,
+    /// A passphrase.
+    Passphrase,
+}
+
+/// Something that was exposed and is still in use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
+#[non_exhaustive]
+pub enum Exposed {
+    /// A DEK.
+    Dek(DekId),
+    /// An attachment, by name.
+    Attachment(String),
+    /// The slot of the current unlock key, or of a pending one.
+    UnlockKey,
+    /// The slots of this many passphrases.
+    Passphrases(usize),
+}
+
+impl Exposed {
+    /// Returns the call that replaces it.
+    #[must_use]
+    pub const fn ended_by(&self) -> &'static str {
+        match self {
+            Self::Dek(_) => "Store::rotation, or re-sealing and Keyring::sweep",
+            Self::Attachment(_) => "Keyring::attach with other bytes",
+            Self::UnlockKey => "Keyring::reconcile with the lock record of a new unlock key",
+            Self::Passphrases(_) => {
+                "LockedKeyring::unlock_with_passphrase with each, or Keyring::remove_passphrases"
+            }
+        }
+    }
+}
+
+impl fmt::Display for Exposed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dek(id) => write!(f, "DEK {id}")?,
+            Self::Attachment(name) => write!(f, "attachment {name}")?,
+            Self::UnlockKey => f.write_str("slot of the unlock key")?,
+            Self::Passphrases(count) => write!(f, "slots of {count} passphrases")?,
+        }
+        write!(f, " was exposed; ended by {}", self.ended_by())
+    }
+}
+
+impl Status {
+    /// Returns what was exposed and is still in use. The keys are [`Protection::Locked`] when the file
+    /// is locked and nothing is left.
+    #[must_use]
+    pub fn exposed(&self) -> Vec<Exposed> {
+        let deks = self.deks.iter().filter(|dek| dek.exposed).map(|dek| Exposed::Dek(dek.id));
+        let attached = self.attachments.iter().filter(|(_, exposed)| *exposed);
+        let attached = attached.map(|(name, _)| Exposed::Attachment(name.clone()));
+        let slots = || self.slots.iter().filter(|slot| slot.exposed);
+        let passphrases = slots().filter(|slot| slot.kind == SlotKind::Passphrase).count();
+        let unlock = slots().count() > passphrases;
+        deks.chain(attached)
+            .chain(unlock.then_some(Exposed::UnlockKey))
+            .chain((passphrases != 0).then_some(Exposed::Passphrases(passphrases)))
+            .collect()
+    }
 }
 
 /// What is known of a DEK beside its bytes.
@@ -60,8 +154,16 @@ impl Keyring {
             exposed: facts.exposed,
             uses: writer.set.stored(facts.id).map_or(0, |stored| stored.live.used()),
         };
-        let passphrases =
-            writer.set.slots.iter().filter(|s| s.head.kind == Kind::Passphrase).count();
+        let passphrases = writer.set.passphrase_slots().count();
+        let current = writer.set.unlock_slots().next().map(|slot| slot.head.id);
+        let slot = |slot: &std::sync::Arc<Slot>| SlotStatus {
+            kind: match slot.head.kind {
+                Kind::Unlock if Some(slot.head.id) == current => SlotKind::UnlockKey,
+                Kind::Unlock => SlotKind::PendingUnlockKey,
+                Kind::Passphrase => SlotKind::Passphrase,
+            },
+            exposed: life.slots.get(&slot.head.id).copied().unwrap_or(true),
+        };
         Status {
             protection: life.protection(),
             epoch: shared.epoch(),
@@ -72,6 +174,9 @@ impl Keyring {
             queued: life.queued,
             attachments: life.attachments.iter().map(|(n, e)| (n.clone(), *e)).collect(),
             passphrases,
+            slots: writer.set.slots.iter().map(slot).collect(),
+            pending_unlock_key: writer.set.unlock_slots().nth(1).is_some(),
+            leak: life.leak,
             poisoned: shared.is_poisoned(),
         }
     }

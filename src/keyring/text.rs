@@ -16,6 +16,8 @@ pub(crate) const MAX_FILE: usize = 4 << 20;
 /// Largest part above the line `sealed`, in bytes.
 const MAX_HEADER: usize = 256 << 10;
 const MAX_SLOTS: usize = 16;
+/// Most slots that are opened with an unlock key: the current one, and after it a pending one.
+const MAX_UNLOCK: usize = 2;
 /// Most slots that are opened with a passphrase.
 pub(crate) const MAX_PASSPHRASES: usize = 4;
 const MAGIC: &str = "nodeseal-keys";
@@ -169,7 +171,7 @@ fn too_many(slots: &[SlotLine]) -> bool {
     let count = |kind| {
         slots.iter().filter(|s| matches!(s, SlotLine::Known(s) if s.head.kind == kind)).count()
     };
-    count(Kind::Unlock) > 1 || count(Kind::Passphrase) > MAX_PASSPHRASES
+    count(Kind::Unlock) > MAX_UNLOCK || count(Kind::Passphrase) > MAX_PASSPHRASES
 }
 
 fn parse_slot(line: &str) -> Result<SlotLine> {

@@ -72,6 +72,9 @@ fn native(seeds: &mut Seeds) {
     seeds.add("lock_record", "off", LockRecord::off(1).encode().expose());
     seeds.add("lock_record", "locked", LockRecord::locked(2, &key).encode().expose());
     seeds.add("lock_record", "retrievable", LockRecord::retrievable(3, &key).encode().expose());
+    let other = UnlockKey::from_key(SecretKey::init(|bytes| bytes.fill(9)));
+    let pending = LockRecord::retrievable(3, &key).with_pending(&other).expect("a next version");
+    seeds.add("lock_record", "pending", pending.with_leak().encode().expose());
 
     for (mode, name) in [(0, "clear"), (1, "locked")] {
         let file = fixed::node_keys(mode);

@@ -8,6 +8,7 @@ use crate::cluster::map::Map;
 use crate::cluster::outcome::Refusal;
 use crate::cluster::payload::{PayloadKey, SealedPayload};
 use crate::cluster::wide;
+use crate::error::Result;
 use crate::grant::SecretId;
 use crate::key::LockRecord;
 
@@ -24,11 +25,72 @@ impl Step<'_> {
         {
             return Err(Refusal::OutOfSequence { version });
         }
+        let before = lock.map_or(0, LockRecord::leaked);
+        if record.leaked() != before && record.leaked() != record.version() {
+            let text = "the lock record does not carry the last declared leak";
+            return Err(Refusal::State(text.to_owned()));
+        }
+        let detail = if record.has_pending() {
+            "pending"
+        } else if record.is_locked() {
+            "locked"
+        } else {
+            "off"
+        };
+        self.replace_lock(record, detail);
+        Ok(())
+    }
+
+    pub(super) fn confirm_unlock_key(&mut self, version: u64) -> Done {
+        self.turn_lock(version, LockRecord::confirm, "confirmed")
+    }
+
+    pub(super) fn withdraw_unlock_key(&mut self, version: u64) -> Done {
+        self.turn_lock(version, LockRecord::withdraw, "withdrawn")
+    }
+
+    fn turn_lock(
+        &mut self,
+        version: u64,
+        turn: fn(&LockRecord) -> Result<LockRecord>,
+        detail: &str,
+    ) -> Done {
+        let lock = self.state.keys.lock.as_deref();
+        let found = lock.map_or(0, LockRecord::version);
+        if found != version {
+            return Err(Refusal::OutOfSequence { version: found });
+        }
+        let next = lock.map(turn).transpose().map_err(|e| Refusal::State(e.to_string()))?;
+        let next = next.ok_or_else(|| Refusal::State("the cluster is not locked".to_owned()))?;
+        self.replace_lock(Arc::new(next), detail);
+        Ok(())
+    }
+
+    /// Puts a record in the place of the one before, and notes of its cards whether they are in a log
+    /// under a DEK that was exposed.
+    fn replace_lock(&mut self, record: Arc<LockRecord>, detail: &str) {
+        let exposed = !self.state.all_locked();
+        let keys = &mut self.state.keys;
+        let off = LockRecord::off(0);
+        let before = keys.lock.as_deref().unwrap_or(&off);
+        let leak = record.leaked() > before.leaked();
+        let promoted = before.promotes(&record);
+        keys.lock_exposed = if promoted {
+            keys.pending_exposed || leak
+        } else if record.same_current(before) {
+            keys.lock_exposed || leak
+        } else {
+            record.is_locked() && (exposed || leak)
+        };
+        keys.pending_exposed = if record.brings_pending(before) {
+            exposed || leak
+        } else {
+            record.has_pending() && (keys.pending_exposed || leak)
+        };
         let event = self.event(Action::LockChanged);
         event.version = Some(record.version());
-        event.detail = Some(if record.is_locked() { "locked" } else { "off" }.to_owned());
+        event.detail = Some(detail.to_owned());
         self.state.keys.lock = Some(record);
-        Ok(())
     }
 
     pub(super) fn add_payload_key(&mut self, key: PayloadKey, exposed: bool) -> Done {

@@ -139,7 +139,7 @@ fn the_bytes_are_pinned() {
     assert_eq!(outcome.encode(), b"\x01\x0b\x01\x00\x00");
     let state: &[u8] = &[
         &b"\x01\x0b"[..],                                    // applied
-        b"\x00\x00",                                         // no lock record, no payload key
+        b"\x00\x00\x00\x00",                                 // no lock record, no payload key
         b"\x00",                                             // no secret
         b"\x01\x02v1\x02v1\x00\x01\x01\x0a",                 // service: id, name, labels, meta
         b"\x00\x00\x01\x01\x00\x01",                         // spec, previous, one generation

@@ -57,6 +57,63 @@ fn nodes_that_lag_behind_a_key_are_found() {
     bench.refused(Request::ReportKeys { node: node("w9"), report });
 }
 
+/// Its record is in logs under DEKs that were exposed, until one comes when every node is locked.
+#[test]
+fn an_unlock_key_that_came_too_early_is_to_be_changed_once_more() {
+    let mut bench = Bench::new();
+    let key = |n: u8| UnlockKey::from_key(SecretKey::init(|bytes| bytes.fill(n)));
+    let set = |bench: &mut Bench, record| {
+        bench.ok(Request::SetLock { record: Arc::new(record), rotation: false });
+    };
+    for id in ["m1", "m2", "w1"] {
+        bench.add_node(id, Labels::new());
+    }
+    let report = |bench: &mut Bench, id: &str, locked| {
+        let kek_version = bench.cluster.lock_record().unwrap().version();
+        let report = KeyReport { kek_version, locked, exposed: !locked, ..KeyReport::default() };
+        bench.ok(Request::ReportKeys { node: node(id), report });
+    };
+    let both = |bench: &mut Bench| ["m1", "m2"].map(|id| report(bench, id, true));
+    let task = |bench: &Bench| bench.cluster.unlock_key_task();
+    let first = LockRecord::locked(1, &key(1));
+    let second = first.with_key(&key(2)).unwrap();
+    let third = second.with_pending(&key(3)).unwrap();
+    set(&mut bench, first);
+    assert_eq!(task(&bench), None, "nobody reports");
+    report(&mut bench, "m1", true);
+    report(&mut bench, "m2", false);
+    assert_eq!(task(&bench), None, "one is locking");
+    // Too early again.
+    set(&mut bench, second);
+    assert_eq!(task(&bench), None);
+    both(&mut bench);
+    assert_eq!(task(&bench), Some(UnlockKeyTask::Change));
+
+    set(&mut bench, third);
+    assert_eq!(task(&bench), Some(UnlockKeyTask::Confirm));
+    let state = Cluster::decode(bench.cluster.encode().expose()).unwrap();
+    assert_eq!(state.encode().expose(), bench.cluster.encode().expose());
+    // By now one is not locked any more: what counts is when the pending key came.
+    report(&mut bench, "m1", false);
+    let confirm = bench.cluster.confirm_unlock_key(&key(3)).unwrap();
+    bench.ok(confirm);
+    both(&mut bench);
+    assert_eq!(task(&bench), None);
+
+    // A leak: the record that declares it is under the DEK that leaked.
+    let lock = |bench: &Bench| bench.cluster.lock_record().unwrap().with_pending(&key(4)).unwrap();
+    let leaked = lock(&bench).with_leak();
+    set(&mut bench, leaked);
+    let confirm = bench.cluster.confirm_unlock_key(&key(4)).unwrap();
+    bench.ok(confirm);
+    assert_eq!(task(&bench), None);
+    both(&mut bench);
+    assert_eq!(task(&bench), Some(UnlockKeyTask::Change));
+    let off = bench.cluster.lock_record().unwrap().turned_off().unwrap();
+    set(&mut bench, off);
+    assert_eq!(task(&bench), None);
+}
+
 #[test]
 fn the_numbers_count() {
     let mut bench = Bench::new();

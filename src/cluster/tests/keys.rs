@@ -167,3 +167,67 @@ fn the_lock_record_follows_swarms_rules() {
     assert!(!bench.cluster.lock_record().unwrap().is_locked());
     assert!(!format!("{:?}", bench.log).contains("auth"), "a lock record shows");
 }
+
+fn unlock_key(n: u8) -> UnlockKey {
+    UnlockKey::from_key(SecretKey::init(|bytes| bytes.fill(n)))
+}
+
+fn set(bench: &mut Bench, record: LockRecord) -> Outcome {
+    bench.ok(Request::SetLock { record: Arc::new(record), rotation: false })
+}
+
+/// A new unlock key binds when its operator has typed it.
+#[test]
+fn a_new_unlock_key_is_pending_until_it_is_confirmed_or_withdrawn() {
+    let mut bench = Bench::new();
+    let locked = LockRecord::locked(1, &unlock_key(1));
+    let pending = locked.with_pending(&unlock_key(2)).unwrap();
+    let withdraw = |version| Request::WithdrawUnlockKey { version };
+    let refused = bench.refused(withdraw(0));
+    assert!(matches!(refused, Refusal::State(_)), "{refused}");
+    set(&mut bench, locked);
+    assert!(matches!(bench.refused(withdraw(1)), Refusal::State(_)));
+    assert!(bench.cluster.confirm_unlock_key(&unlock_key(2)).is_err());
+
+    let outcome = set(&mut bench, pending);
+    assert_eq!(outcome.events[0].detail.as_deref(), Some("pending"));
+    assert_eq!(bench.cluster.unlock_key_task(), Some(UnlockKeyTask::Confirm));
+    let wrong = bench.cluster.confirm_unlock_key(&unlock_key(1));
+    assert!(matches!(wrong, Err(Error::WrongKey)));
+    let late = Request::ConfirmUnlockKey { version: 1 };
+    assert_eq!(bench.refused(late), Refusal::OutOfSequence { version: 2 });
+    // Two managers take two ways at once: one of them is the one.
+    let confirm = bench.cluster.confirm_unlock_key(&unlock_key(2)).unwrap();
+    let outcome = bench.ok(confirm);
+    assert_eq!(outcome.events[0].version, Some(3));
+    assert_eq!(bench.refused(withdraw(2)), Refusal::OutOfSequence { version: 3 });
+    let record = bench.cluster.lock_record().unwrap();
+    assert!(record.is_for(&unlock_key(2)) && !record.has_pending() && record.version() == 3);
+
+    let again = record.with_pending(&unlock_key(3)).unwrap();
+    set(&mut bench, again);
+    let outcome = bench.ok(withdraw(4));
+    assert_eq!(outcome.events[0].detail.as_deref(), Some("withdrawn"));
+    let record = bench.cluster.lock_record().unwrap();
+    assert!(record.is_for(&unlock_key(2)) && !record.has_pending() && record.version() == 5);
+}
+
+/// A record that was made from an older one would take the leak back.
+#[test]
+fn a_declared_leak_is_carried_on() {
+    let mut bench = Bench::new();
+    let locked = LockRecord::locked(1, &unlock_key(1));
+    let leaked = locked.with_key(&unlock_key(2)).unwrap().with_leak();
+    let next = leaked.with_pending(&unlock_key(3)).unwrap();
+    set(&mut bench, locked);
+    set(&mut bench, leaked);
+    let forgets = Arc::new(LockRecord::locked(9, &unlock_key(4)));
+    let refused = bench.refused(Request::SetLock { record: forgets, rotation: true });
+    assert!(matches!(refused, Refusal::State(_)), "{refused}");
+    set(&mut bench, next);
+    let confirm = bench.cluster.confirm_unlock_key(&unlock_key(3)).unwrap();
+    bench.ok(confirm);
+    assert_eq!(bench.cluster.lock_record().unwrap().leaked(), 2);
+    let off = bench.cluster.lock_record().unwrap().turned_off().unwrap();
+    set(&mut bench, off);
+}

@@ -15,7 +15,25 @@ fn step(state: &Lifecycle, event: Event<'_>, n: u64) -> Step {
 }
 
 fn lock(version: u64, wanted: Wanted, rekey: Rekey) -> Event<'static> {
-    Event::Lock { version, wanted, rekey }
+    Event::Lock { version, leaked: 0, wanted, slots: SlotChange::default(), rekey }
+}
+
+/// A record with a leak that was declared at `leaked`, and with other slots.
+fn leaky(version: u64, leaked: u64, wanted: Wanted, added: u8, dropped: u8) -> Event<'static> {
+    let some = |n: u8| (n != 0).then(|| slot(n)).into_iter().collect();
+    let slots = SlotChange { other_pending: false, added: some(added), dropped: some(dropped) };
+    Event::Lock { version, leaked, wanted, slots, rekey: Rekey::NewDek }
+}
+
+fn slot(n: u8) -> SlotId {
+    [n; 16]
+}
+
+/// Locked, with the slot of an unlock key and one of a passphrase.
+fn with_slots() -> Lifecycle {
+    let mut state = first(Mode::Locked);
+    state.slots = [(slot(1), false), (slot(8), false)].into();
+    state
 }
 
 fn id(n: u64) -> DekId {
@@ -108,6 +126,102 @@ fn old_and_conflicting_records_change_nothing() {
     assert_eq!((newer.next.kek_version, newer.next.active.id), (9, id(1)));
 }
 
+/// The wish is not dropped because the record that comes with it was applied already.
+#[test]
+fn a_leak_declared_with_an_applied_record_acts_and_with_an_older_one_is_an_error() {
+    let locked = first(Mode::Locked);
+    let again = step(&locked, lock(5, Wanted::SameKey, Rekey::Leaked), 2);
+    assert_eq!((again.reconciled, again.next.active.id), (Reconciled::Applied, id(2)));
+    assert!(again.next.retiring[0].exposed);
+    let more = step(&again.next, lock(5, Wanted::SameKey, Rekey::Leaked), 3);
+    assert_eq!((more.reconciled, more.next.retiring.len()), (Reconciled::Applied, 2));
+    assert!(locked.apply(lock(4, Wanted::SameKey, Rekey::Leaked), offer(2)).is_err());
+    assert!(locked.apply(lock(5, Wanted::OtherKey, Rekey::Leaked), offer(2)).is_err());
+}
+
+#[test]
+fn a_declared_leak_is_acted_on_once_also_by_a_node_that_was_away() {
+    // Version 6 declared it, 7 and 8 came after it; only 8 arrives.
+    let leaked = step(&with_slots(), leaky(8, 6, Wanted::OtherKey, 2, 1), 2);
+    assert!(leaked.next.retiring[0].exposed && leaked.next.leak == 6);
+    assert_eq!(leaked.next.slots, [(slot(2), false), (slot(8), true)].into());
+    assert_eq!(step(&leaked.next, leaky(8, 6, Wanted::SameKey, 0, 0), 3).next, leaked.next);
+    let later = step(&leaked.next, leaky(9, 6, Wanted::SameKey, 0, 0), 3);
+    assert_eq!(later.next.active.id, leaked.next.active.id);
+    // The same record with a leak that was not seen yet, as after a write that was lost.
+    let again = step(&leaked.next, leaky(9, 9, Wanted::SameKey, 0, 0), 3);
+    assert!(again.next.active.id == id(3) && again.next.leak == 9);
+    // Off: no DEK of the leaked time is left when the file stands in the clear.
+    let off = step(&with_slots(), leaky(6, 6, Wanted::Off, 0, 0), 2).next;
+    assert!(off.retiring[0].exposed && !off.active.exposed && off.queued.is_empty());
+    assert!(off.running.contains(Reason::Leaked) && off.running.contains(Reason::AutolockOff));
+}
+
+#[test]
+fn slots_stay_exposed_until_they_are_replaced() {
+    let leaked = step(&with_slots(), Event::Rotate(Reason::Leaked), 2).next;
+    let swept = step(&leaked, Event::Unreferenced(&[id(1)]), 3).next;
+    assert_eq!(swept.protection(), Protection::Locking, "the slots are exposed");
+    // A slot that is dropped takes what it opened until now with it.
+    let changed = step(&swept, leaky(6, 0, Wanted::OtherKey, 2, 1), 4).next;
+    assert!(changed.retiring[0].exposed && !changed.active.exposed);
+    assert_eq!(changed.slots, [(slot(2), false), (slot(8), true)].into());
+    let mut swept = step(&changed, Event::Unreferenced(&[id(2)]), 5).next;
+    assert_eq!(swept.protection(), Protection::Locking);
+    swept.replace_slot(&slot(8), slot(9));
+    assert_eq!(swept.protection(), Protection::Locked);
+    swept.replace_slot(&slot(8), slot(10));
+    assert_eq!(swept.slots, [(slot(2), false), (slot(9), false)].into());
+}
+
+#[test]
+fn removing_exposed_passphrases_exposes_what_they_opened() {
+    let leaked = step(&with_slots(), Event::Rotate(Reason::Leaked), 2).next;
+    let ids: SlotIds = [slot(8)].into_iter().collect();
+    let removed = step(&leaked, Event::SlotsRemoved(ids), 3).next;
+    assert!(removed.retiring.iter().all(|dek| dek.exposed) && removed.active.id == id(3));
+    let removed = step(&with_slots(), Event::SlotsRemoved(ids), 3).next;
+    assert!(!removed.retiring[0].exposed);
+    assert_eq!(removed.slots, [(slot(1), false)].into());
+    let added = step(&removed, Event::SlotAdded(slot(9)), 4).next;
+    assert_eq!(added.slots, [(slot(1), false), (slot(9), false)].into());
+}
+
+/// The pending key comes, and the current one goes, each in a record of its own.
+#[test]
+fn a_pending_key_changes_no_dek_until_it_is_confirmed() {
+    let pending = |version, wanted, other_pending, added: u8, dropped: u8, leaked| {
+        let Event::Lock { rekey, slots, .. } = leaky(version, leaked, wanted, added, dropped)
+        else {
+            unreachable!()
+        };
+        let slots = SlotChange { other_pending, ..slots };
+        Event::Lock { version, leaked, wanted, slots, rekey }
+    };
+    let locked = with_slots();
+    let both = step(&locked, pending(6, Wanted::SameKey, true, 2, 0, 0), 2);
+    assert_eq!(both.effects, [Effect::WrapForRecord]);
+    assert_eq!(both.next.slots.len(), 3);
+    // At the same version, the record without it is another one.
+    assert!(both.next.apply(pending(6, Wanted::SameKey, true, 0, 2, 0), offer(3)).is_err());
+    let confirmed = step(&both.next, pending(7, Wanted::OtherKey, false, 0, 1, 0), 3);
+    assert_eq!(confirmed.effects, [Effect::WrapForRecord, Effect::NewDek(id(3))]);
+    assert!(!confirmed.next.retiring[0].exposed);
+    let withdrawn = step(&both.next, pending(7, Wanted::SameKey, true, 0, 2, 0), 3);
+    assert_eq!(withdrawn.effects, [Effect::WrapForRecord, Effect::NewDek(id(3))]);
+
+    // A leak does not wait for the confirmation; the old slot stays, exposed, until then.
+    let leaked = step(&locked, pending(6, Wanted::SameKey, true, 2, 0, 6), 2);
+    assert_eq!(leaked.effects, [Effect::WrapForRecord, Effect::NewDek(id(2))]);
+    assert_eq!(leaked.next.slots, [(slot(1), true), (slot(2), false), (slot(8), true)].into());
+    let swept = step(&leaked.next, Event::Unreferenced(&[id(1)]), 3).next;
+    assert_eq!(swept.protection(), Protection::Locking);
+    let confirmed = step(&swept, pending(7, Wanted::OtherKey, false, 0, 1, 6), 4).next;
+    assert!(confirmed.retiring[0].exposed, "the leaked key opened the file that held it");
+    assert!(!confirmed.active.exposed);
+    assert_eq!(confirmed.slots, [(slot(2), false), (slot(8), true)].into());
+}
+
 #[test]
 fn requests_coalesce_into_one_more_round() {
     let one = step(&first(Mode::Locked), Event::Rotate(Reason::Requested), 2).next;
@@ -182,8 +296,11 @@ struct Node {
     state: Lifecycle,
     sealed: Vec<DekId>,
     next: u64,
-    /// Ids of DEKs that ever stood in a file in the clear, or under a leaked key.
+    /// Ids of DEKs that were ever stored unencrypted, or under a leaked key.
     exposed: Vec<DekId>,
+    /// The slot of the unlock key, and whether what is in the key set was ever known to others since
+    /// it was made.
+    unlock: Option<(SlotId, bool)>,
 }
 
 impl Node {
@@ -198,12 +315,33 @@ impl Node {
                 assert!(!self.sealed.contains(id), "a DEK went that the disk names");
             }
         }
-        let leaked = matches!(
-            event,
-            Event::Rotate(Reason::Leaked) | Event::Lock { rekey: Rekey::Leaked, .. }
-        );
-        if leaked && step.next.running.contains(Reason::Leaked) {
-            self.exposed.extend(step.next.retiring.iter().filter(|d| d.exposed).map(|d| d.id));
+        // By what was asked for, not by what the machine says of it.
+        let before: Vec<DekId> = self.state.deks().map(|dek| dek.id).collect();
+        let wrapped = step.effects.contains(&Effect::WrapForRecord);
+        let dropped = self.unlock.filter(|_| {
+            matches!(event, Event::Lock { slots, .. }
+            if wrapped && !slots.dropped.is_empty())
+        });
+        let acted = step.reconciled == Reconciled::Applied;
+        let leaked = match event {
+            Event::Rotate(reason) => reason == Reason::Leaked,
+            Event::Lock { rekey, .. } => rekey == Rekey::Leaked && acted,
+            _ => false,
+        };
+        if leaked || dropped.is_some_and(|(_, exposed)| exposed) {
+            self.exposed.extend(before);
+        }
+        if leaked && let Some((_, exposed)) = &mut self.unlock {
+            *exposed = true;
+        }
+        if let Event::Lock { slots, .. } = event
+            && wrapped
+            && let Some(added) = slots.added.iter().next()
+        {
+            self.unlock = Some((added, false));
+        }
+        if step.effects.contains(&Effect::StandInClear) {
+            self.unlock = None;
         }
         self.state = step.next;
         if self.state.mode == Mode::Clear {
@@ -220,7 +358,14 @@ impl Node {
                     (Mode::Clear, Wanted::SameKey) => Wanted::OtherKey,
                     (_, wanted) => *wanted,
                 };
-                self.event(lock(version, wanted, *rekey), lost);
+                let mut slots = SlotChange::default();
+                if wanted == Wanted::OtherKey {
+                    let id = u8::try_from(self.next % 255).unwrap();
+                    slots.added = [slot(id)].into_iter().collect();
+                    slots.dropped = self.unlock.map(|(id, _)| id).into_iter().collect();
+                }
+                let rekey = *rekey;
+                self.event(Event::Lock { version, leaked: 0, wanted, slots, rekey }, lost);
             }
             Move::Rotate(reason) => self.event(Event::Rotate(*reason), lost),
             Move::Seal => self.sealed.push(self.state.active.id),
@@ -254,6 +399,7 @@ impl Node {
         }
         assert!(self.sealed.iter().all(|id| ids.contains(id)), "what is on disk opens");
         assert!(ids.len() <= MAX_DEKS);
+        assert_eq!(state.slots, self.unlock.into_iter().collect());
         for dek in state.deks() {
             assert_eq!(dek.exposed, self.exposed.contains(&dek.id), "exposure of {:?}", dek.id);
         }
@@ -279,11 +425,17 @@ proptest! {
         for mode in [Mode::Clear, Mode::Locked] {
             let state = first(mode);
             let exposed = state.deks().filter(|d| d.exposed).map(|d| d.id).collect();
-            let mut node = Node { state, sealed: Vec::new(), next: 1, exposed };
+            let mut node = Node { state, sealed: Vec::new(), next: 1, exposed, unlock: None };
+            if mode == Mode::Locked {
+                node.state.slots.insert(slot(1), false);
+                node.unlock = Some((slot(1), false));
+            }
             for action in &actions {
                 node.run(action, false);
             }
-            // Left alone, every rotation comes to its end.
+            // A new unlock key, or none; and left alone, every rotation comes to its end.
+            let wanted = if node.state.mode == Mode::Locked { Wanted::OtherKey } else { Wanted::Off };
+            node.run(&Move::Record { newer: 1, wanted, rekey: Rekey::NewDek }, false);
             for _ in 0..4 {
                 let active = node.state.active.id;
                 node.sealed.iter_mut().for_each(|id| *id = active);

@@ -87,6 +87,17 @@ fn start_opened(disk: &SimFs) -> (Keyring, Vec<Entry>) {
     (unlock(disk, &key(1)).unwrap(), entries)
 }
 
+/// Locked with `key(1)`, and `key(2)` waits to be confirmed.
+fn pending() -> LockRecord {
+    LockRecord::locked(0, &key(1)).with_pending(&key(2)).unwrap()
+}
+
+fn start_pending(disk: &SimFs) -> (Keyring, Vec<Entry>) {
+    let (keyring, entries) = start_locked(disk);
+    keyring.reconcile(&pending()).unwrap();
+    (keyring, entries)
+}
+
 const CASES: &[Case] = &[
     Case {
         name: "lock",
@@ -167,6 +178,34 @@ const CASES: &[Case] = &[
         start: start_opened,
         call: |keyring| seal(&keyring.log("raft")?, 9).map(drop),
         done: |status| status.deks[0].uses >= 1 << 21,
+        keys: &[1],
+    },
+    Case {
+        name: "a pending unlock key",
+        start: start_locked,
+        call: |keyring| keyring.reconcile(&pending()).map(drop),
+        done: |status| status.pending_unlock_key && status.deks.len() == 1,
+        keys: &[1],
+    },
+    Case {
+        name: "the confirmation of a pending unlock key",
+        start: start_pending,
+        call: |keyring| keyring.reconcile(&pending().confirm()?).map(drop),
+        done: |status| !status.pending_unlock_key && status.deks.len() == 2,
+        keys: &[2],
+    },
+    Case {
+        name: "the withdrawal of a pending unlock key",
+        start: start_pending,
+        call: |keyring| keyring.reconcile(&pending().withdraw()?).map(drop),
+        done: |status| !status.pending_unlock_key && status.deks.len() == 2,
+        keys: &[1],
+    },
+    Case {
+        name: "a declared leak with a pending unlock key",
+        start: start_locked,
+        call: |keyring| keyring.reconcile(&pending().with_leak()).map(drop),
+        done: |status| status.pending_unlock_key && status.leak == 1 && status.deks[1].exposed,
         keys: &[1],
     },
 ];
@@ -344,6 +383,50 @@ fn adding_a_passphrase() {
 #[test]
 fn reserving() {
     check(&CASES[10]);
+}
+
+/// With a pending key either key opens, whatever becomes of the write that brought it.
+#[test]
+fn changing_the_unlock_key_in_two_steps() {
+    (11..15).for_each(|n| check(&CASES[n]));
+    let disk = SimFs::new();
+    let (keyring, entries) = start_pending(&disk);
+    drop(keyring);
+    for n in [1, 2] {
+        look(&disk, &[n], &entries, None);
+    }
+}
+
+#[test]
+fn enrolling_a_passphrase_again() {
+    let start = |disk: &SimFs| {
+        let (keyring, entries) = start_locked(disk);
+        keyring.add_passphrase(&passphrases::phrase("number one"), passphrases::cheap()).unwrap();
+        keyring.rotate_dek(Reason::Leaked).unwrap();
+        entries
+    };
+    let unlock = |disk: &SimFs| passphrases::unlock_with(disk, "number one");
+    let calm = SimFs::new();
+    start(&calm);
+    let before = calm.operations();
+    unlock(&calm).unwrap();
+    for fault in faults(calm.operations() - before) {
+        let disk = SimFs::new();
+        let entries = start(&disk);
+        strike(&disk, fault);
+        let opened = unlock(&disk);
+        if let (Fault::None, Ok(keyring)) = (fault, &opened) {
+            assert!(!keyring.status().slots[1].exposed);
+        }
+        drop(opened);
+        for (_, up) in power_cuts(&disk).chain([(String::new(), disk.after_kill())]) {
+            let keyring = unlock(&up).unwrap();
+            entries.iter().for_each(|entry| entry.open(&keyring).unwrap());
+            assert!(!keyring.status().slots[1].exposed, "{fault:?}");
+            drop(keyring);
+            look(&up, &[1], &entries, None);
+        }
+    }
 }
 
 #[test]

@@ -85,7 +85,7 @@ fn an_authentic_key_set_of_another_form_is_damage() {
     let card = {
         let writer = keyring.shared().writer();
         let card = &writer.set.slots[0].card;
-        [&card.recipient[..], card.auth.expose()].concat()
+        [&[0], &card.recipient[..], card.auth.expose()].concat()
     };
     let attachment = |name: &[u8], len: usize| {
         [&[0, u8::try_from(name.len()).unwrap()], name, &vec![0; len][..]].concat()
@@ -97,10 +97,10 @@ fn an_authentic_key_set_of_another_form_is_damage() {
         ("one DEK twice", field(2, &dek)),
         ("a short DEK", field(2, &other[1..])),
         ("a flag that is neither", field(2, &[&other[..40], &[2], &other[41..]].concat())),
-        ("two rotation states", field(3, &[1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0])),
+        ("two rotation states", field(3, &[&[1], &[0; 18][..]].concat())),
         ("a card without a slot", field(4, &card)),
         ("a short card", field(4, &card[1..])),
-        ("a card that nothing can be wrapped for", field(4, &[1; 1248])),
+        ("a card that nothing can be wrapped for", field(4, &[1; 1249])),
         ("an attachment without a name", field(5, &attachment(b"", 3))),
         ("an attachment twice", field(5, &attachment(b"tls", 3))),
         ("a name that is none", field(5, &attachment(b"a b", 3))),
@@ -130,7 +130,7 @@ fn an_authentic_key_set_of_another_form_is_damage() {
         |lines| lines.push(SlotLine::Unknown("x".to_owned())),
         |set| {
             // The mode of a file in the clear, in a locked one.
-            let at = set.expose().windows(6).rposition(|w| *w == [3, 11, 0, 0, 0, 1]).unwrap();
+            let at = set.expose().windows(6).rposition(|w| *w == [3, 19, 0, 0, 0, 1]).unwrap();
             set.expose_mut()[at + 5] = 0;
         },
     );
@@ -165,7 +165,7 @@ fn too_many_slots_and_too_large_costs_are_damage() {
     for (what, wrong) in [
         ("17 slots", "slot later\n".repeat(16)),
         ("five passphrases", cheap.repeat(5)),
-        ("two unlock keys", unlock.to_owned()),
+        ("three unlock keys", unlock.repeat(2)),
         ("one in the clear beside another", format!("slot none {}\n", "A".repeat(43))),
         ("a header that is too large", format!("slot later {}\n", "x".repeat(256 << 10))),
     ] {
@@ -238,7 +238,7 @@ fn a_blob_is_kept_and_bound_and_has_a_limit() {
 #[test]
 fn slots_that_hold_two_file_keys_open_one_file_only() {
     let (disk, keyring) = locked();
-    keyring.add_passphrase(&passphrases::phrase("p"), passphrases::cheap()).unwrap();
+    keyring.add_passphrase(&passphrases::phrase("passphrase"), passphrases::cheap()).unwrap();
     let other = random::key().unwrap();
     let rewrap = {
         let set = keyring.shared().writer().set.clone();
@@ -253,7 +253,7 @@ fn slots_that_hold_two_file_keys_open_one_file_only() {
     else {
         panic!("not locked")
     };
-    let failed = file.unlock_with_passphrase(&passphrases::phrase("p")).unwrap_err();
+    let failed = file.unlock_with_passphrase(&passphrases::phrase("passphrase")).unwrap_err();
     assert!(matches!(failed.error, Error::Damaged { .. }), "{failed}");
 }
 

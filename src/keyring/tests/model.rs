@@ -249,6 +249,7 @@ impl Node {
         assert!(status.applied_version <= self.version);
         if status.protection == Protection::Locked {
             assert!(status.deks.iter().all(|dek| !dek.exposed));
+            assert!(status.slots.iter().all(|slot| !slot.exposed));
         }
         let inspected = Keyring::inspect(place(&self.disk.after_kill())).unwrap();
         if !status.poisoned {
@@ -298,7 +299,8 @@ proptest! {
         // Left alone, it comes to rest: locked, with one DEK that nobody else has.
         node.disk = node.disk.after_kill();
         node.reopen().unwrap();
-        node.act(&Move::SameKey, Trouble::None);
+        // What leaked took the unlock key's slot with it.
+        node.act(&Move::OtherKey(Rekey::NewDek), Trouble::None);
         for n in 0..3 {
             node.act(&Move::Attach(n), Trouble::None);
         }

@@ -9,7 +9,7 @@ pub(super) fn cheap() -> Costs {
     Costs::FLOOR
 }
 
-fn unlock_with(disk: &SimFs, passphrase: &str) -> Result<Keyring> {
+pub(super) fn unlock_with(disk: &SimFs, passphrase: &str) -> Result<Keyring> {
     match Keyring::open(place(disk), &me(), LockPolicy::Locked)? {
         Opened::Locked(locked) => Ok(locked.unlock_with_passphrase(&phrase(passphrase))?),
         Opened::Unlocked(_) => panic!("opened without a key"),
@@ -184,4 +184,47 @@ fn a_file_in_the_clear_takes_none() {
     assert_eq!(keyring.status().epoch, 1);
     assert!(Passphrase::new(SecretBytes::new()).is_err());
     assert!(Passphrase::new(SecretBytes::from(&[b'x'; 1025][..])).is_err());
+}
+
+/// Whoever had the key set has the slot's auth, and could make a file that opens with the passphrase.
+#[test]
+fn an_exposed_passphrase_is_enrolled_again_when_it_next_opens() {
+    let (disk, keyring) = locked();
+    for passphrase in ["number one", "number two"] {
+        keyring.add_passphrase(&phrase(passphrase), cheap()).unwrap();
+    }
+    let exposed = |keyring: &Keyring| -> Vec<bool> {
+        keyring.status().slots.iter().map(|slot| slot.exposed).collect()
+    };
+    let auths = |keyring: &Keyring| -> Vec<Vec<u8>> {
+        let writer = keyring.shared().writer();
+        writer.set.passphrase_slots().map(|slot| slot.card.auth.expose().to_vec()).collect()
+    };
+    let known = auths(&keyring);
+    keyring.rotate_dek(Reason::Leaked).unwrap();
+    assert_eq!(exposed(&keyring), [true; 3]);
+    assert!(keyring.status().exposed().contains(&Exposed::Passphrases(2)));
+    let keyring = restart(&disk, keyring, &key(1));
+    assert_eq!(exposed(&keyring), [true; 3], "an unlock key changes nothing");
+    drop(keyring);
+
+    // Read-only it waits.
+    let opened = Keyring::open_read_only(place(&disk), &me(), LockPolicy::Locked).unwrap();
+    let Opened::Locked(file) = opened else { panic!("not locked") };
+    assert_eq!(exposed(&file.unlock_with_passphrase(&phrase("number one")).unwrap()), [true; 3]);
+
+    let keyring = unlock_with(&disk, "number two").unwrap();
+    assert_eq!(exposed(&keyring), [true, true, false]);
+    assert!(auths(&keyring)[0] == known[0] && auths(&keyring)[1] != known[1]);
+    let epoch = keyring.status().epoch;
+    drop(keyring);
+    assert_eq!(unlock_with(&disk, "number two").unwrap().status().epoch, epoch, "once");
+    let keyring = unlock_with(&disk, "number one").unwrap();
+    assert_eq!(exposed(&keyring), [true, false, false]);
+    keyring.reconcile(&LockRecord::locked(1, &key(2))).unwrap();
+    assert_eq!(exposed(&keyring), [false; 3]);
+    drop(keyring);
+    for passphrase in ["number one", "number two"] {
+        unlock_with(&disk, passphrase).unwrap();
+    }
 }

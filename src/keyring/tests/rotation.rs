@@ -59,7 +59,14 @@ fn a_leak_does_not_wait_for_a_rotation_under_way() {
     let keyring = restart(&disk, keyring, &key(1));
     round(&keyring, &mut entries);
     keyring.attach("tls", b"new").unwrap();
+    // Who had the key set has the slot's auth.
+    assert_eq!(keyring.status().protection, Protection::Locking);
+    assert_eq!(keyring.status().exposed(), [Exposed::UnlockKey]);
+    keyring.reconcile(&LockRecord::locked(1, &key(2))).unwrap();
+    keyring.attach("tls", b"newer").unwrap();
+    round(&keyring, &mut entries);
     assert_eq!(keyring.status().protection, Protection::Locked);
+    assert_eq!(keyring.status().exposed(), []);
 }
 
 #[test]

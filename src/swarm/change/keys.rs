@@ -58,6 +58,8 @@ impl KeyState {
             running,
             queued,
             attachments: std::collections::BTreeMap::new(),
+            slots: std::collections::BTreeMap::new(),
+            leak: 0,
         };
         let kek = kek.filter(|_| locked).map(copy);
         let cipher = file.cipher();

@@ -4,7 +4,7 @@ use super::keys::KeyState;
 use super::rewrite::{Edit, Reading};
 use super::{Change, Report};
 use crate::error::{Error, Misuse, Result};
-use crate::key::{Event, Mode, Reason, Rekey, UnlockKey, Wanted};
+use crate::key::{Event, Mode, Reason, Rekey, SlotChange, UnlockKey, Wanted};
 
 /// The key file's unlock key, if a run was interrupted before the cluster had it too: dockerd would put
 /// the cluster's back at its next change. Only of a sole manager, which alone can know a newer one than its
@@ -27,6 +27,11 @@ fn mended(reading: &Reading, state: &KeyState) -> Option<u64> {
     };
     let forged = state.lifecycle.kek_version > reading.end();
     (forged && same).then_some(cluster.facts.meta.version)
+}
+
+/// The cluster's lock as the log has it: Swarm knows one key, and no leak is in its record.
+fn lock(version: u64, wanted: Wanted, rekey: Rekey) -> Event<'static> {
+    Event::Lock { version, leaked: 0, wanted, slots: SlotChange::default(), rekey }
 }
 
 /// What is left of a change that was interrupted and is asked for again.
@@ -68,7 +73,7 @@ impl<'a> Turn<'a> {
         };
         let locked = state.lifecycle.mode != Mode::Clear;
         // The version that dockerd would give: of the entry before the change's own.
-        let event = |wanted, rekey| Event::Lock { version: reading.index, wanted, rekey };
+        let event = |wanted, rekey| lock(reading.index, wanted, rekey);
         let turn = |event, key, edit| Ok(Self { event, key, edit, owed: false, version: None });
         match change {
             Change::FinishRotation | Change::RotateDek => {
@@ -100,7 +105,7 @@ impl<'a> Turn<'a> {
                     if !known || version <= applied && applied <= reading.end() {
                         alone()?;
                     }
-                    let event = Event::Lock { version, wanted: Wanted::OtherKey, rekey };
+                    let event = lock(version, Wanted::OtherKey, rekey);
                     return turn(Some(event), Some(new), Edit::Nothing);
                 }
                 turn(Some(event(Wanted::OtherKey, rekey)), Some(new), Edit::UnlockKey(Some(new)))

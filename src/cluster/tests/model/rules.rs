@@ -264,6 +264,8 @@ impl Model {
                 return self.referrers.remove(referrer).is_some();
             }
             Request::SetLock { .. } | Request::AddPayloadKey { .. } | Request::Reseal { .. } => {}
+            // The model has no lock record.
+            Request::ConfirmUnlockKey { .. } | Request::WithdrawUnlockKey { .. } => return false,
         }
         true
     }
