@@ -19,11 +19,11 @@ pub struct Lag {
     pub kek_version: Option<u64>,
     /// Version of the cluster's lock record.
     pub wanted: u64,
-    /// Whether something that it uses was exposed.
+    /// Says whether something that it uses was exposed.
     pub exposed: bool,
 }
 
-/// What is left to do about the unlock key.
+/// A task that is left to do about the unlock key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
@@ -65,7 +65,7 @@ impl Cluster {
         exposed.flat_map(|held| held.seals.keys().cloned()).collect()
     }
 
-    /// What is left to do about the unlock key at this moment.
+    /// Returns the task that is left to do about the unlock key at this moment.
     ///
     /// Nothing is asked for while nodes are still locking: [`Cluster::lagging_nodes`] lists them.
     #[must_use]
@@ -92,7 +92,7 @@ impl Cluster {
         Ok(Request::ConfirmUnlockKey { version: lock.version() })
     }
 
-    /// Whether every node that reports its keys is locked, with nothing exposed, for the lock record.
+    /// Reports whether every node that reports its keys is locked, with nothing exposed, for the lock record.
     pub(super) fn all_locked(&self) -> bool {
         let wanted = self.keys.lock.as_ref().map_or(0, |lock| lock.version());
         let mut reports = self.nodes.values().filter_map(|node| node.keys).peekable();

@@ -85,9 +85,9 @@ pub struct KeyReport {
     pub dek_made_at: Time,
     /// How many DEKs are not yet gone.
     pub retiring: u64,
-    /// Whether something in use was exposed: a DEK, an attachment or a slot.
+    /// Says whether something in use was exposed: a DEK, an attachment or a slot.
     pub exposed: bool,
-    /// Whether the key file is locked and nothing in use was ever exposed.
+    /// Says whether the key file is locked and nothing in use was ever exposed.
     pub locked: bool,
 }
 

@@ -66,7 +66,7 @@ impl Costs {
         self.lanes
     }
 
-    /// Whether these are at most `most`, in memory, passes and lanes each.
+    /// Reports whether these are at most `most`, in memory, passes and lanes each.
     pub(crate) const fn are_within(&self, most: &Self) -> bool {
         self.memory_kib <= most.memory_kib && self.passes <= most.passes && self.lanes <= most.lanes
     }

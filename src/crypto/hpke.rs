@@ -133,7 +133,7 @@ impl Receiver {
     }
 }
 
-/// What both sides have: RFC 9180's context.
+/// The context of RFC 9180, which both sides have.
 struct Context {
     key: SecretKey,
     base_nonce: Zeroizing<[u8; NONCE_LEN]>,

@@ -30,7 +30,7 @@ pub struct Status {
     pub passphrases: usize,
     /// The ways into the file, in their order.
     pub slots: Vec<SlotStatus>,
-    /// Whether a new unlock key waits to be confirmed: until then the file opens with either key.
+    /// Says whether a new unlock key waits to be confirmed: until then the file opens with either key.
     pub pending_unlock_key: bool,
     /// Version of the lock record whose declared leak was acted on last; 0 if there was none.
     pub leak: u64,
@@ -38,19 +38,19 @@ pub struct Status {
     pub poisoned: bool,
 }
 
-/// What is known of a slot.
+/// The state of a slot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize))]
 #[non_exhaustive]
 pub struct SlotStatus {
-    /// What opens it.
+    /// The secret that opens it.
     pub kind: SlotKind,
-    /// Whether its `auth` was exposed: who knows it can forge a key file that opens with this slot's
+    /// Says whether its `auth` was exposed: an attacker who knows it can forge a key file that opens with this slot's
     /// secret.
     pub exposed: bool,
 }
 
-/// What opens a slot.
+/// The kind of secret that opens a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "serde", derive(serde::Serialize), serde(rename_all = "kebab-case"))]
 #[non_exhaustive]
