@@ -112,6 +112,14 @@ pub enum Error {
     NotInMemory(PathBuf),
     /// An earlier write failed; what is on disk is unknown until it is opened anew.
     Poisoned,
+    /// The keys were changed, but an open store could not record it. Until its next change, or another
+    /// call that changes keys, an older key file that is put back is not noticed.
+    Unrecorded {
+        /// The store's directory.
+        store: PathBuf,
+        /// Why it could not.
+        source: Box<Self>,
+    },
     /// The operating system refused a file operation.
     Io {
         /// The operation: `open`, `write`, `sync`, …
@@ -257,6 +265,7 @@ impl Error {
             Self::Missing(_) | Self::NotAssigned { .. } => ErrorKind::Missing,
             Self::Busy(_) => ErrorKind::Busy,
             Self::Poisoned => ErrorKind::Poisoned,
+            Self::Unrecorded { source, .. } => source.kind(),
             Self::Io { .. } | Self::Stream(_) | Self::Random | Self::OutOfMemory => ErrorKind::Io,
             Self::Misuse(_) => ErrorKind::Misuse,
         }

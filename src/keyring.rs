@@ -23,6 +23,7 @@ use crate::key::{
 use crate::secret::SecretBytes;
 
 mod create;
+mod follow;
 mod inspect;
 mod live;
 mod open;
@@ -36,6 +37,7 @@ mod tests;
 mod text;
 
 pub use create::Protector;
+pub(crate) use follow::Follower;
 pub use inspect::{Inspection, SlotInfo};
 pub(crate) use live::{LiveDek, Pin};
 pub use open::{LockPolicy, LockedKeyring, Opened, UnlockError};

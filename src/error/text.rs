@@ -52,6 +52,11 @@ impl fmt::Display for Error {
             }
             Self::NotInMemory(path) => write!(f, "{} is not memory-backed", path.display()),
             Self::Poisoned => f.write_str("an earlier write failed: open anew before going on"),
+            Self::Unrecorded { store, source } => write!(
+                f,
+                "the keys were changed, but the store in {} could not record it: {source}",
+                store.display()
+            ),
             Self::Io { op, path, source } => write!(f, "{op} {}: {source}", path.display()),
             Self::Stream(source) => write!(f, "stream: {source}"),
             Self::Random => f.write_str("the system's random generator failed"),

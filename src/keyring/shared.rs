@@ -2,10 +2,11 @@
 
 use std::io::ErrorKind;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Location;
+use super::follow::{Follower, Followers};
 use super::live::{Live, LiveDek, Pin, Poison};
 use super::set::{KeySet, StoredDek};
 use super::slot::Slot;
@@ -31,6 +32,7 @@ pub(crate) struct Shared {
     poison: Poison,
     /// The process that may write.
     process: Process,
+    followers: Followers,
 }
 
 pub(super) struct Writer {
@@ -85,7 +87,15 @@ impl Shared {
             Access::Read { .. } => Process::current(),
         };
         let (live, writer) = (RwLock::new(live), Mutex::new(writer));
-        Self { identity, location, live, writer, poison: Poison::default(), process }
+        Self {
+            identity,
+            location,
+            live,
+            writer,
+            poison: Poison::default(),
+            process,
+            followers: Followers::default(),
+        }
     }
 
     pub(crate) const fn identity(&self) -> &Identity {
@@ -174,7 +184,18 @@ impl Shared {
         fits
     }
 
-    /// Lets `event` happen: the next state and its effects in one write of the key file.
+    /// Tells `follower` of every change of the keys, before the call that makes it returns.
+    pub(crate) fn follow(&self, follower: Weak<dyn Follower>) {
+        self.followers.add(follower);
+    }
+
+    /// How often the keys were changed since the file was opened.
+    pub(crate) fn changes(&self) -> u64 {
+        self.followers.changes()
+    }
+
+    /// Lets `event` happen: the next state and its effects in one write of the key file. Then tells
+    /// the followers; if one of them fails, the change stands.
     ///
     /// `plan` tells the event, and what else changes, from what stands now.
     pub(super) fn drive<'a>(
@@ -183,6 +204,16 @@ impl Shared {
     ) -> Result<Reconciled> {
         // Before the lock, which another thread may have held when this process was forked.
         self.process.check()?;
+        let reconciled = self.change(plan)?;
+        // Without the lock: to record it, a store may have to reserve uses of a DEK.
+        self.followers.tell()?;
+        Ok(reconciled)
+    }
+
+    fn change<'a>(
+        &self,
+        plan: impl FnOnce(&KeySet) -> Result<(Event<'a>, Change)>,
+    ) -> Result<Reconciled> {
         let mut writer = self.writer();
         // Also where nothing would change: what is on disk is not known any more.
         self.intact()?;
@@ -211,6 +242,7 @@ impl Shared {
         }
         set.lifecycle = step.next;
         self.write(&mut writer, set)?;
+        self.followers.changed();
         Ok(step.reconciled)
     }
 

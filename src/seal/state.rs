@@ -93,13 +93,18 @@ impl Cells {
     /// written ([`Error::UnknownDek`] if it is so old that it does not hold the cell's DEK), or as
     /// [`Cells::open`].
     pub fn open_state(&self, log: &str, sealed: &[u8]) -> Result<State> {
+        self.open_state_at(log, sealed).map(|(state, _)| state)
+    }
+
+    /// Like [`Cells::open_state`], with the epoch of the key file when the cell was sealed.
+    pub(crate) fn open_state_at(&self, log: &str, sealed: &[u8]) -> Result<(State, u64)> {
         let plain = self.open_any(TABLE, log.as_bytes(), sealed)?;
         let (state, epoch) = decode(plain.expose())?;
         let found = self.shared().epoch();
         if found < epoch {
             return Err(Error::RolledBack { what: "key file", found, expected: epoch });
         }
-        Ok(state)
+        Ok((state, epoch))
     }
 }
 

@@ -23,7 +23,7 @@ use super::write::Writer;
 use super::{Inner, Store, names, read_only};
 use crate::error::{Error, Place, Result};
 use crate::fs::{self, Fs, Lock};
-use crate::keyring::{Keyring, Location};
+use crate::keyring::{Follower, Keyring, Location};
 use crate::process::Process;
 use crate::seal::{Cells, LogId, State, StreamId};
 use crate::secret::SecretBytes;
@@ -39,6 +39,8 @@ pub(super) struct Looked {
     witnessed: u64,
     /// What had to be accepted.
     needed: Accepted,
+    /// The epoch of the key file that the state was sealed with.
+    epoch: u64,
 }
 
 type Verify<'a> = Option<Box<dyn FnMut(Progress) + Send + 'a>>;
@@ -85,6 +87,7 @@ impl Store {
             meta: Meta::new(),
             witnessed: 1,
             needed: Accepted::default(),
+            epoch: keyring.shared().epoch(),
         };
         // Never written to: the first segment takes its place.
         let none = witness.file();
@@ -92,7 +95,9 @@ impl Store {
         let lock = (Some(lock), false);
         let inner = Inner::new((fs, dir), lock, keyring, &options, (out, Some(witness)), looked)?;
         inner.first_segment(&mut inner.writer())?;
-        Ok(Self { inner: Arc::new(inner) })
+        let store = Self { inner: Arc::new(inner) };
+        store.follow_keys();
+        Ok(store)
     }
 
     /// Opens the store in a directory.
@@ -120,7 +125,10 @@ impl Store {
             return read_only::open((fs, dir), keyring, options);
         }
         let lock = lock(&*fs, &dir)?;
+        let changes = keyring.shared().changes();
         let mut looked = look(&*fs, &dir, keyring, &options, false)?;
+        // Before anything is sealed, which may reserve uses in the key file.
+        let behind = looked.epoch < keyring.shared().epoch();
         // A rescue removes nothing.
         let tidy = options.accept.is_empty();
         if tidy {
@@ -139,7 +147,24 @@ impl Store {
         } else {
             inner.temps.store(names::first_free(&*inner.fs, &inner.dir)?, Ordering::Relaxed);
         }
-        Self::opened(inner, verify, &options)
+        let store = Self::opened(inner, verify, &options)?;
+        store.follow_keys();
+        // Keys that changed meanwhile were not told to it. What was accepted is in a state already.
+        let behind = behind && store.state().sequence == sequence;
+        if behind || keyring.shared().changes() != changes {
+            // Opening needs no room: the next change records it then.
+            match store.inner.record() {
+                Err(Error::Unrecorded { source, .. }) if is_full(&source) => {}
+                recorded => recorded?,
+            }
+        }
+        Ok(store)
+    }
+
+    /// Has every change of the keys recorded in the log.
+    fn follow_keys(&self) {
+        let inner: Arc<dyn Follower> = Arc::clone(&self.inner) as _;
+        self.inner.keyring.shared().follow(Arc::downgrade(&inner));
     }
 
     /// Looks at the snapshot, opens every entry if that is wanted, and keeps what was accepted.
@@ -213,7 +238,7 @@ pub(super) fn look(
     if found.index.segments.is_empty() {
         return Err(Error::Missing(dir.to_owned()));
     }
-    let (state, mut extra) = found.state(&cells, options)?;
+    let (state, mut extra, sealed_at) = found.state(&cells, options)?;
     found.hold_to(&state, options, witnessed, &mut needed)?;
     let epoch = options.not_before.unwrap_or_default().0;
     let key_file = keyring.shared().epoch();
@@ -240,7 +265,11 @@ pub(super) fn look(
     if state.committed.index > state.last.index {
         return Err(Error::damaged("the log ends before what is committed").in_file(dir));
     }
-    Ok(Looked { found, state, extra, meta, witnessed, needed })
+    Ok(Looked { found, state, extra, meta, witnessed, needed, epoch: sealed_at })
+}
+
+fn is_full(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if fs::is_full(source))
 }
 
 /// Whether an error says that something is not there as it was, and not that the system failed.
@@ -264,20 +293,21 @@ fn first(damages: &[Damage]) -> Error {
 }
 
 impl Found {
-    /// Opens the state cell of the last change.
-    fn state(&mut self, cells: &Cells, options: &Options<'_>) -> Result<(State, Extra)> {
+    /// Opens the state cell of the last change: the state, and the epoch of the key file that it was
+    /// sealed with.
+    fn state(&mut self, cells: &Cells, options: &Options<'_>) -> Result<(State, Extra, u64)> {
         if self.state.is_empty() {
             return Err(match self.torn.take() {
                 Some(damage) => Error::Damaged { what: damage.what, place: damage.place },
                 None => Error::damaged("a log without a state cell"),
             });
         }
-        let state = cells.open_state(&options.name, &self.state)?;
+        let (state, epoch) = cells.open_state_at(&options.name, &self.state)?;
         let (state, extra) = format::without_extra(state)?;
         if state.sequence != self.sequence {
             return Err(Error::damaged("a state cell under another sequence"));
         }
-        Ok((state, extra))
+        Ok((state, extra, epoch))
     }
 
     /// Refuses a log that ends before its end.

@@ -8,10 +8,12 @@
 use std::sync::{Arc, PoisonError};
 
 use super::Inner;
+use super::change::Change;
 use super::named::Named;
 use super::witness::Witness;
 use crate::error::{Error, Result};
 use crate::fs;
+use crate::keyring::Follower;
 use crate::seal::{InFlight, StreamId};
 
 /// What has been made durable.
@@ -31,6 +33,14 @@ pub(super) struct Synced {
 pub(super) struct Freed {
     segments: Vec<u32>,
     snapshots: Vec<StreamId>,
+}
+
+impl Follower for Inner {
+    /// Writes a state, which holds the key file's epoch.
+    fn record(&self) -> Result<()> {
+        let recorded = self.write(Change::new(), None).and_then(|sequence| self.sync(sequence));
+        recorded.map_err(|e| Error::Unrecorded { store: self.dir.clone(), source: Box::new(e) })
+    }
 }
 
 impl Inner {
