@@ -71,6 +71,7 @@ use crate::seal::{Cells, Log, LogId, State, Streams};
 use crate::secret::SecretBytes;
 
 mod accept;
+mod chain;
 mod change;
 mod cursor;
 mod files;
@@ -93,6 +94,7 @@ mod snapshot;
 mod spare;
 mod stats;
 mod sync;
+mod table;
 #[cfg(test)]
 mod tests;
 mod verify;

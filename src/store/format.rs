@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::accept::Accepted;
+use super::chain::Chain;
 use crate::error::{Error, Misuse, Result};
 use crate::seal::{Era, LogId, RECORD_OVERHEAD, STREAM_HEADER_LEN, State};
 use crate::secret::SecretBytes;
@@ -19,6 +20,8 @@ pub(super) const STATE: Kind = Kind::Own(17);
 pub(super) const META: Kind = Kind::Own(18);
 /// The header of the snapshot's stream.
 pub(super) const SNAPSHOT: Kind = Kind::Own(19);
+/// Which earlier segments count ([`super::table`]).
+pub(super) const TABLE: Kind = Kind::Own(20);
 
 /// The data of the record that says what a segment is.
 pub(super) const MAGIC: &[u8] = b"nodeseal store 1\n";
@@ -62,9 +65,11 @@ pub(super) struct Extra {
     pub(super) meta: u64,
     /// What an operator accepted when the store was opened.
     pub(super) accepted: Accepted,
+    /// The chain of the segment that the state is in, before the state.
+    pub(super) chain: Chain,
 }
 
-const EXTRA: usize = 25;
+const EXTRA: usize = 57;
 
 impl Extra {
     pub(super) fn to_bytes(self) -> [u8; EXTRA] {
@@ -74,7 +79,8 @@ impl Extra {
         for (place, number) in bytes.chunks_exact_mut(8).zip(numbers) {
             place.copy_from_slice(&number.to_le_bytes());
         }
-        bytes[EXTRA - 1] = self.accepted.bits();
+        bytes[24] = self.accepted.bits();
+        bytes[25..].copy_from_slice(&self.chain);
         bytes
     }
 }
@@ -85,10 +91,12 @@ pub(super) fn without_extra(mut state: State) -> Result<(State, Extra)> {
     let (index, rest) = number(&state.vote).ok_or_else(damaged)?;
     let (era, rest) = number(rest).ok_or_else(damaged)?;
     let (meta, rest) = number(rest).ok_or_else(damaged)?;
-    let (accepted, vote) = rest.split_first().ok_or_else(damaged)?;
+    let (accepted, rest) = rest.split_first().ok_or_else(damaged)?;
+    let (chain, vote) = rest.split_first_chunk().ok_or_else(damaged)?;
     let accepted = Accepted::from_bits(*accepted)
         .ok_or_else(|| Error::unsupported("acceptance", format_args!("{accepted:#x}")))?;
-    let extra = Extra { snapshot_at: LogId::new(index, Era::term(era)), meta, accepted };
+    let snapshot_at = LogId::new(index, Era::term(era));
+    let extra = Extra { snapshot_at, meta, accepted, chain: *chain };
     state.vote = vote.to_vec();
     Ok((state, extra))
 }

@@ -1,16 +1,21 @@
 //! Changes as they are stored: sealed, in frames.
 
+use core::ops::Range;
+
 use super::Inner;
+use super::chain::Heads;
 use super::change::Change;
 use super::format::{
-    self, Extra, META, Meta, RECORD, SNAPSHOT, STATE, SnapshotHeader, meta_row, record_head,
+    self, Extra, META, Meta, RECORD, RECORD_HEAD, SNAPSHOT, STATE, SnapshotHeader, TABLE, meta_row,
+    record_head,
 };
 use super::index::Slot;
+use super::table::{self, Part};
 use super::write::Writer;
 use crate::error::{Error, Misuse, Result};
 use crate::key::DekId;
 use crate::seal::{Cells, InFlight, LogId, SealedCell, State, Streams};
-use crate::wal::Frames;
+use crate::wal::{Frames, Kind};
 
 const META_TABLE: &str = "nodeseal/meta";
 
@@ -22,6 +27,8 @@ pub(super) struct Sealed {
     pub(super) state: State,
     pub(super) state_cell: SealedCell,
     pub(super) extra: Extra,
+    /// The chain, with these frames.
+    pub(super) heads: Heads,
     /// The metadata, and its cell.
     pub(super) meta: Option<(Meta, SealedCell)>,
     /// A snapshot's header, and the DEK that it names.
@@ -35,29 +42,38 @@ impl Inner {
         writer: &Writer,
         after: LogId,
         change: &mut Change,
-        (state, extra, meta, header): (State, Extra, Option<Meta>, Option<SnapshotHeader>),
+        (state, mut extra, meta, header): (State, Extra, Option<Meta>, Option<SnapshotHeader>),
+        parts: Option<&[Part]>,
     ) -> Result<Sealed> {
         let entries = self.seal_entries(after, change)?;
         let buffer = core::mem::take(&mut change.buffer).into_vec();
         let mut frames = Frames::over(buffer, writer.out.chain());
         let mut slots = Vec::with_capacity(change.entries.len());
+        let mut heads = writer.heads.clone();
         let mut prev = after.era;
         for (id, record) in &change.entries {
             let head = record_head(*id, prev);
             let frame = frames.put_around(RECORD, &head, record.clone())?;
+            let data = record.start.saturating_sub(RECORD_HEAD)..record.end;
+            heads.frame(RECORD, &[frames.bytes().get(data).ok_or(Misuse::Buffer)?]);
             slots.push(writer.slot(*id, frame.start, frame.len())?);
             prev = id.era;
         }
-        let meta_cell = meta.as_ref().map(|meta| self.put_meta(&mut frames, meta, extra.meta));
+        if let Some(parts) = parts {
+            put(&mut frames, &mut heads, TABLE, &[&table::encode(parts)?])?;
+        }
+        let meta_cell =
+            meta.as_ref().map(|meta| self.put_meta(&mut frames, &mut heads, meta, extra.meta));
         let meta = meta.zip(meta_cell.transpose()?);
         if let Some(header) = &header {
-            frames.put(SNAPSHOT, &[&header[..]])?;
+            put(&mut frames, &mut heads, SNAPSHOT, &[&header[..]])?;
         }
         let header_dek = header.as_ref().map(|header| Streams::dek_of(&header[..])).transpose()?;
         let header = header.zip(header_dek);
         let durable = self.view.seen().durable;
+        extra.chain = heads.chain();
         let state_cell = self.put_state(&mut frames, &state, &extra, durable)?;
-        Ok(Sealed { frames, slots, entries, state, state_cell, extra, meta, header })
+        Ok(Sealed { frames, slots, entries, state, state_cell, extra, heads, meta, header })
     }
 
     fn seal_entries(&self, after: LogId, change: &mut Change) -> Result<Option<InFlight>> {
@@ -78,13 +94,14 @@ impl Inner {
     pub(super) fn put_meta(
         &self,
         frames: &mut Frames,
+        heads: &mut Heads,
         meta: &Meta,
         sequence: u64,
     ) -> Result<SealedCell> {
         let plain = format::encode_meta(meta)?;
         let row = meta_row(&self.name, sequence);
         let cell = self.cells.seal_any(META_TABLE, &row, plain.expose())?;
-        frames.put(META, &[&sequence.to_le_bytes(), cell.bytes()])?;
+        put(frames, heads, META, &[&sequence.to_le_bytes(), cell.bytes()])?;
         Ok(cell)
     }
 
@@ -100,6 +117,17 @@ impl Inner {
         frames.put(STATE, &[&sequence, &durable, cell.bytes()])?;
         Ok(cell)
     }
+}
+
+/// Adds a frame, and its head to the chain.
+pub(super) fn put(
+    frames: &mut Frames,
+    heads: &mut Heads,
+    kind: Kind,
+    parts: &[&[u8]],
+) -> Result<Range<usize>> {
+    heads.frame(kind, parts);
+    frames.put(kind, parts)
 }
 
 /// Opens the metadata that was saved with the change `sequence`.

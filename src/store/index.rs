@@ -4,6 +4,8 @@ use core::ops::Range;
 use std::collections::{BTreeMap, VecDeque};
 use std::path::PathBuf;
 
+use super::chain::Chain;
+use super::table::Part;
 use crate::key::DekId;
 use crate::seal::{Era, LogId};
 
@@ -39,6 +41,8 @@ pub(super) struct Place {
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) path: PathBuf,
+    /// Its number in its name.
+    pub(super) number: u64,
     pub(super) version: u32,
     /// How many entries of the log are stored in it, lost ones among them.
     pub(super) live: u64,
@@ -50,11 +54,25 @@ pub(super) struct Segment {
     pub(super) damaged: bool,
     /// It is being removed.
     pub(super) going: bool,
+    /// The table lists it, with these chains; the last segment is in no table.
+    pub(super) listed: bool,
+    pub(super) chains: Vec<Chain>,
 }
 
 impl Segment {
-    pub(super) const fn new(path: PathBuf, settled: bool) -> Self {
-        Self { path, version: 0, live: 0, deks: Vec::new(), settled, damaged: false, going: false }
+    pub(super) const fn new(path: PathBuf, number: u64, settled: bool) -> Self {
+        Self {
+            path,
+            number,
+            version: 0,
+            live: 0,
+            deks: Vec::new(),
+            settled,
+            damaged: false,
+            going: false,
+            listed: false,
+            chains: Vec::new(),
+        }
     }
 
     pub(super) fn name_dek(&mut self, dek: DekId) {
@@ -130,6 +148,27 @@ impl Index {
         dead.filter(|(id, entry)| entry.live == 0 && (!entry.damaged || **id < first))
             .map(|(id, _)| *id)
             .collect()
+    }
+
+    /// The segments before `last` that count, and are to be listed.
+    pub(super) fn listed(&self, last: u32) -> Vec<Part> {
+        let dead = self.dead(last);
+        let listed = self.segments.range(..last);
+        let listed = listed.filter(|(id, entry)| entry.listed && !dead.contains(id));
+        listed.map(|(_, entry)| (entry.number, entry.chains.clone())).collect()
+    }
+
+    /// The segments before `last` that hold nothing of the log any more and are listed all the same.
+    pub(super) fn dead_but_listed(&self, last: u32) -> Vec<u32> {
+        let listed = |id: &u32| self.segments.get(id).is_some_and(|entry| entry.listed);
+        self.dead(last).into_iter().filter(listed).collect()
+    }
+
+    /// Notes that the table does not list `segments` any more.
+    pub(super) fn unlist(&mut self, segments: &[u32]) {
+        for id in segments {
+            self.segments.entry(*id).and_modify(|entry| entry.listed = false);
+        }
     }
 
     /// The indices that there are.

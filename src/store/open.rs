@@ -141,9 +141,10 @@ impl Store {
         let witness = Witness::settle_found(&*fs, &dir, &cells, &options.name, sequence)?;
         let verify = options.verify.take();
         let lock = (Some(lock), false);
+        let leftovers = core::mem::take(&mut looked.found.leftovers);
         let inner = Inner::new((fs, dir), lock, keyring, &options, (out, Some(witness)), looked)?;
         if tidy {
-            inner.remove_leftovers()?;
+            inner.remove_leftovers(&leftovers)?;
         } else {
             inner.temps.store(names::first_free(&*inner.fs, &inner.dir)?, Ordering::Relaxed);
         }
@@ -245,6 +246,7 @@ pub(super) fn look(
     if key_file < epoch {
         return Err(Error::RolledBack { what: "key file", found: key_file, expected: epoch });
     }
+    found.hold_to_chain(&extra);
     let meta = found.metadata(&cells, options, &mut extra)?;
     if !found.damages.is_empty() && !accept {
         return Err(first(&found.damages));
@@ -337,6 +339,14 @@ impl Found {
         }
     }
 
+    /// Notes that the last segment holds other records than its state cell says.
+    fn hold_to_chain(&mut self, extra: &Extra) {
+        if self.damages.is_empty() && self.heads.chain() != extra.chain {
+            let path = self.last_path().unwrap_or_default();
+            self.damages.push(Damage::in_file("other records than were written", &path));
+        }
+    }
+
     /// Opens the metadata.
     fn metadata(
         &mut self,
@@ -395,6 +405,7 @@ impl Inner {
             snapshot: found.snapshot.filter(|_| state.snapshot.is_some()),
             state,
             extra,
+            heads: found.heads,
             meta,
             in_flight: Vec::new(),
             replaced: Vec::new(),
@@ -428,11 +439,10 @@ impl Inner {
         })
     }
 
-    /// Removes segments that hold nothing any more, and files of snapshots that were replaced.
-    fn remove_leftovers(&self) -> Result<()> {
-        let dead = self.index().dead(self.writer().segment);
+    /// Removes segments that do not count, and files of snapshots that were replaced.
+    fn remove_leftovers(&self, segments: &[PathBuf]) -> Result<()> {
         self.remove_old_snapshots()?;
-        self.remove_segments(&dead)
+        segments.iter().try_for_each(|path| fs::remove_if_there(&*self.fs, path))
     }
 
     /// Writes to the log what was accepted, if that is more than it says already.

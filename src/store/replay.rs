@@ -14,12 +14,15 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use super::chain::Heads;
 use super::format::SnapshotHeader;
 use super::index::{Index, Segment, Slot, Slots};
 use super::names;
+use super::table::Table;
 use crate::error::{Error, Place, Result};
 use crate::fs::Fs;
 use crate::seal::{Era, LogId, State};
+use crate::wal;
 
 mod change;
 
@@ -33,6 +36,13 @@ pub struct Damage {
     pub what: &'static str,
     /// Where.
     pub place: Place,
+}
+
+impl Damage {
+    pub(super) fn in_file(what: &'static str, path: &Path) -> Self {
+        let place = Place { file: Some(path.to_owned()), ..Place::default() };
+        Self { what, place }
+    }
 }
 
 /// No entry takes less in a segment, in bytes: as many may be lost to corruption as there was room for,
@@ -78,15 +88,19 @@ pub(super) struct Found {
     pub(super) meta: Option<(u64, Vec<u8>)>,
     pub(super) snapshot: Option<SnapshotHeader>,
     /// The last segment: its number here and in its name, where its last whole change ends, and
-    /// the chain there.
+    /// the chain of CRCs there.
     pub(super) last: u32,
     pub(super) named: u64,
     pub(super) end: u64,
     pub(super) chain: u32,
+    /// The chain of the last segment, up to that end.
+    pub(super) heads: Heads,
     /// Behind that end there are zeros alone.
     pub(super) clean: bool,
     /// Where the last segment stops being whole, if it does.
     pub(super) torn: Option<Damage>,
+    /// Segments that do not count any more.
+    pub(super) leftovers: Vec<PathBuf>,
     /// Corruption amid what is whole.
     pub(super) damages: Vec<Damage>,
 }
@@ -127,34 +141,55 @@ fn lost_in(index: &Index, before: u32, behind: u32) -> u32 {
     between.find(|(_, segment)| segment.damaged).map_or(behind, |(id, _)| *id)
 }
 
-/// Reads all segments. Opens no entry, and changes nothing.
+/// Reads all segments that count. Opens no entry, and changes nothing.
 ///
 /// # Errors
 ///
 /// [`Error::Unsupported`] for what another version wrote; what the system says.
 pub(super) fn replay(fs: &dyn Fs, dir: &Path, reading: &Reading<'_>) -> Result<Found> {
-    let segments = names::segments(fs, dir)?;
+    let mut segments = names::segments(fs, dir)?;
     let mut found = Found::default();
-    let count = segments.len();
-    for (n, segment) in segments.into_iter().enumerate() {
-        let file = fs.open_read(&segment.path).map_err(|e| Error::io("open", &segment.path, e))?;
-        let id = u32::try_from(n).map_err(|_| Error::damaged("too many segments").in_file(dir))?;
-        let last = n + 1 == count;
-        found.room += file.len().map_err(|e| Error::io("stat", &segment.path, e))? / LEAST;
-        if reading.accept {
-            let gone = segment.name.sequence.saturating_sub(found.named.saturating_add(1));
-            found.room += gone.saturating_mul(GONE).min(ALL_GONE);
-        }
-        let read = change::read(&*file, &segment.path, (id, last), reading)?;
-        found.index.segments.insert(id, Segment::new(segment.path, false));
-        (found.last, found.named) = (id, segment.name.sequence);
-        if last {
-            found.end_of_log(id, read, reading);
-        } else {
-            // A segment that others follow was whole when they were begun.
-            read.changes.into_iter().for_each(|change| found.take(id, change, reading));
-        }
+    let Some(last) = segments.pop() else { return Ok(found) };
+    let id = |n| u32::try_from(n).map_err(|_| Error::damaged("too many segments").in_file(dir));
+    let last_id = id(segments.len())?;
+    // Which segments count is in the last one.
+    let last_read = found.read(fs, &last, (last_id, true), reading)?;
+    let table = last_read.table(reading);
+    if table.is_none() && !reading.accept {
+        found.damages.push(Damage::in_file("a segment without its table", &last.path));
     }
+    for (n, segment) in segments.into_iter().enumerate() {
+        let number = segment.name.sequence;
+        let listed = table.as_ref().map(|table| table.get(number));
+        let Some(listed) = listed.map_or(Some(None), |chains| chains.map(Some)) else {
+            found.leftovers.push(segment.path);
+            continue;
+        };
+        if number == found.named {
+            found.damages.push(Damage::in_file("a second segment of one number", &segment.path));
+            continue;
+        }
+        found.miss(table.as_ref(), number, dir, reading);
+        let id = id(n)?;
+        let read = found.read(fs, &segment, (id, false), reading)?;
+        let other = listed.is_some_and(|chains| !chains.contains(&read.chain));
+        let whole = read.changes.iter().all(|change| change.damage.is_none());
+        let mut entry = Segment::new(segment.path, number, false);
+        (entry.listed, entry.damaged) = (true, other);
+        entry.chains = listed.cloned().unwrap_or_else(|| vec![read.chain]);
+        if other && whole {
+            found.damages.push(Damage::in_file("another segment than was written", &entry.path));
+        }
+        found.index.segments.insert(id, entry);
+        found.named = number;
+        // A segment that others follow was whole when they were begun.
+        read.changes.into_iter().for_each(|change| found.take(id, change, reading));
+    }
+    let number = last.name.sequence;
+    found.miss(table.as_ref(), number, dir, reading);
+    found.index.segments.insert(last_id, Segment::new(last.path, number, false));
+    (found.last, found.named, found.heads) = (last_id, number, Heads::new(number));
+    found.end_of_log(last_id, last_read, reading);
     Ok(found)
 }
 
@@ -164,24 +199,49 @@ impl Found {
         self.index.segments.get(&self.last).map(|segment| segment.path.clone())
     }
 
+    fn read(
+        &mut self,
+        fs: &dyn Fs,
+        segment: &wal::Segment,
+        (id, last): (u32, bool),
+        reading: &Reading<'_>,
+    ) -> Result<change::Segment> {
+        let path = &segment.path;
+        let file = fs.open_read(path).map_err(|e| Error::io("open", path, e))?;
+        self.room += file.len().map_err(|e| Error::io("stat", path, e))? / LEAST;
+        change::read(&*file, path, (id, segment.name.sequence, last), reading)
+    }
+
+    /// Notes the segments that are missing between the last one that was read and `number`: those that
+    /// the table lists, if there is one.
+    fn miss(&mut self, table: Option<&Table>, number: u64, dir: &Path, reading: &Reading<'_>) {
+        let missing = match table {
+            Some(table) => table.between(self.named, number),
+            None => number.saturating_sub(self.named.saturating_add(1)),
+        };
+        if reading.accept {
+            self.room += missing.saturating_mul(GONE).min(ALL_GONE);
+        }
+        if table.is_some() && missing != 0 {
+            self.damages.push(Damage::in_file("a segment is missing", dir));
+        }
+    }
+
     /// Takes the changes of the last segment, up to where nothing says that more was durable.
     fn end_of_log(&mut self, segment: u32, read: change::Segment, reading: &Reading<'_>) {
-        let changes = read.changes;
-        let durable = changes.iter().map(|change| change.durable).fold(reading.witnessed, u64::max);
-        let mut whole = read.clean;
-        for mut change in changes {
-            let damaged = change.damage.is_some() && self.sequence >= durable;
-            let behind = reading.beside && change.sequence > durable;
-            if damaged || behind || change.state.is_empty() {
-                whole &= change.records.is_empty() && change.damage.is_none() && !behind;
-                self.clean = whole;
-                self.torn = change.damage.take();
-                return;
-            }
+        let count = read.counted(self.sequence, reading);
+        let mut changes = read.changes.into_iter();
+        for change in changes.by_ref().take(count) {
             (self.end, self.chain) = (change.end, change.chain);
+            self.heads = change.heads.clone().unwrap_or_default();
             self.take(segment, change, reading);
         }
-        self.clean = whole;
+        self.clean = read.clean;
+        if let Some(mut change) = changes.next() {
+            let behind = !change.state.is_empty() && change.damage.is_none();
+            self.clean &= change.records.is_empty() && change.damage.is_none() && !behind;
+            self.torn = change.damage.take();
+        }
     }
 
     fn take(&mut self, segment: u32, change: Change, reading: &Reading<'_>) {

@@ -4,9 +4,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::Inner;
-use super::format::{MAGIC, SNAPSHOT, SnapshotHeader};
+use super::chain::Heads;
+use super::format::{Extra, MAGIC, SNAPSHOT, SnapshotHeader, TABLE};
+use super::frames::put;
 use super::index::Segment;
 use super::sync::Synced;
+use super::table::{self, Part};
 use super::write::Writer;
 use crate::error::{Error, Misuse, Result};
 use crate::fs;
@@ -16,6 +19,7 @@ use crate::wal::{Appender, Frames, Kind, SegmentName, Use};
 /// A new segment that is whole and durable, but for its name.
 struct Begun {
     out: Appender,
+    heads: Heads,
     temp: PathBuf,
     header: Option<SnapshotHeader>,
     in_flight: Vec<InFlight>,
@@ -49,7 +53,14 @@ impl Inner {
         let segment = writer.segment.checked_add(1).ok_or(Misuse::OutOfBounds("segments"))?;
         let first_index = writer.state.last.index.saturating_add(1);
         let path = self.dir.join(SegmentName { sequence: named, first_index }.to_string());
-        let begun = self.begin_segment(writer, path)?;
+        let parts = {
+            let index = self.index();
+            let mut parts = index.listed(writer.segment);
+            let ended = index.segments.get(&writer.segment).map(|entry| entry.number);
+            parts.extend(ended.map(|number| (number, vec![writer.heads.chain()])));
+            parts
+        };
+        let begun = self.begin_segment(writer, (path, named), &parts)?;
 
         let closed = writer.out.close();
         let (id, path) = (writer.out.id(), Arc::clone(writer.out.path()));
@@ -66,27 +77,34 @@ impl Inner {
     /// Makes a new segment of a first state.
     pub(super) fn first_segment(&self, writer: &mut Writer) -> Result<()> {
         let path = self.dir.join(SegmentName { sequence: 1, first_index: 1 }.to_string());
-        let begun = self.begin_segment(writer, path)?;
+        let begun = self.begin_segment(writer, (path, 1), &[])?;
         self.name_segment(writer, (writer.segment, 1), begun)
     }
 
     /// Fills a new segment with all that is not entries and makes it durable under a temporary name.
-    fn begin_segment(&self, writer: &Writer, path: PathBuf) -> Result<Begun> {
-        let mut frames = Frames::new(0);
+    fn begin_segment(
+        &self,
+        writer: &Writer,
+        (path, named): (PathBuf, u64),
+        parts: &[Part],
+    ) -> Result<Begun> {
+        let (mut frames, mut heads) = (Frames::new(0), Heads::new(named));
         let mut in_flight = Vec::new();
         frames.put_crc()?;
-        frames.put(Kind::Metadata, &[MAGIC])?;
+        put(&mut frames, &mut heads, Kind::Metadata, &[MAGIC])?;
+        put(&mut frames, &mut heads, TABLE, &[&table::encode(parts)?])?;
         if writer.extra.meta != 0 {
-            let cell = self.put_meta(&mut frames, &writer.meta, writer.extra.meta)?;
+            let cell = self.put_meta(&mut frames, &mut heads, &writer.meta, writer.extra.meta)?;
             in_flight.push(cell.into_in_flight());
         }
         let mut header = writer.snapshot.clone();
         if let Some(header) = &mut header {
             in_flight.extend(self.streams.reseal_header(&self.stream, header)?);
-            frames.put(SNAPSHOT, &[&header[..]])?;
+            put(&mut frames, &mut heads, SNAPSHOT, &[&header[..]])?;
         }
         let durable = writer.state.sequence;
-        let cell = self.put_state(&mut frames, &writer.state, &writer.extra, durable)?;
+        let extra = Extra { chain: heads.chain(), ..writer.extra };
+        let cell = self.put_state(&mut frames, &writer.state, &extra, durable)?;
         in_flight.push(cell.into_in_flight());
 
         let (mut out, temp) = match self.take_next() {
@@ -105,7 +123,7 @@ impl Inner {
             let _ = self.fs.remove(&temp);
             return Err(error);
         }
-        Ok(Begun { out, temp, header, in_flight })
+        Ok(Begun { out, heads, temp, header, in_flight })
     }
 
     /// Writes and syncs what a segment begins with. Whatever fails, that file alone is lost.
@@ -126,7 +144,7 @@ impl Inner {
         (segment, named): (u32, u64),
         begun: Begun,
     ) -> Result<()> {
-        let Begun { out, temp, header, in_flight } = begun;
+        let Begun { out, heads, temp, header, in_flight } = begun;
         if let Err(e) = self.fs.rename(&temp, out.path()) {
             let full = fs::is_full(&e);
             let renamed = Err(Error::io("rename", &temp, e));
@@ -137,7 +155,7 @@ impl Inner {
         }
         self.sync_dir()?;
 
-        let mut entry = Segment::new(out.path().to_path_buf(), true);
+        let mut entry = Segment::new(out.path().to_path_buf(), named, true);
         for held in in_flight {
             entry.name_dek(held.dek());
             held.durable();
@@ -147,8 +165,16 @@ impl Inner {
             // It may have been under the active DEK already.
             entry.name_dek(Streams::dek_of(&header[..])?);
         }
-        self.index_mut().segments.insert(segment, entry);
+        let mut index = self.index_mut();
+        let dead = index.dead_but_listed(writer.segment);
+        index.unlist(&dead);
+        if let Some(ended) = index.segments.get_mut(&writer.segment) {
+            (ended.listed, ended.chains) = (true, vec![writer.heads.chain()]);
+        }
+        index.segments.insert(segment, entry);
+        drop(index);
         (writer.segment, writer.named, writer.snapshot) = (segment, named, header);
+        writer.heads = heads;
         writer.out = out;
         self.view.show(writer, false, resealed);
         Ok(())

@@ -268,8 +268,8 @@ impl Inner {
     /// Removes segments that hold no entry any more.
     fn drop_dead(&self) -> Result<()> {
         let (dead, sequence) = {
-            let writer = self.writer();
-            (self.index().dead(writer.segment), writer.state.sequence)
+            let mut writer = self.writer();
+            (self.unlist_dead(&mut writer)?, writer.state.sequence)
         };
         if dead.is_empty() {
             return Ok(());

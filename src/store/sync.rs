@@ -10,7 +10,9 @@ use std::sync::{Arc, PoisonError};
 use super::Inner;
 use super::change::Change;
 use super::named::Named;
+use super::table::Part;
 use super::witness::Witness;
+use super::write::Writer;
 use crate::error::{Error, Result};
 use crate::fs;
 use crate::keyring::Follower;
@@ -46,7 +48,7 @@ impl Follower for Inner {
 impl Inner {
     /// Makes everything up to `sequence` durable, and what else is written already.
     pub(super) fn sync(&self, sequence: u64) -> Result<()> {
-        let freed = self.sync_up_to(sequence)?;
+        let freed = self.sync_up_to(sequence, true)?;
         // The change is durable. What could not be removed is removed at the next opening.
         if let Err(error) = self.remove(freed) {
             self.stats.failed(&error);
@@ -56,29 +58,29 @@ impl Inner {
 
     /// As [`Inner::sync`], but leaves files that hold nothing any more.
     pub(super) fn sync_keeping(&self, sequence: u64) -> Result<()> {
-        self.sync_up_to(sequence).map(drop)
+        self.sync_up_to(sequence, false).map(drop)
     }
 
-    fn sync_up_to(&self, sequence: u64) -> Result<Freed> {
+    fn sync_up_to(&self, sequence: u64, free: bool) -> Result<Freed> {
         let mut synced = self.synced();
         self.intact()?;
         if synced.sequence >= sequence {
             let snapshots = core::mem::take(&mut synced.replaced);
             return Ok(Freed { segments: Vec::new(), snapshots });
         }
-        let done = self.sync_all(&mut synced);
+        let done = self.sync_all(&mut synced, free);
         // Before the lock is released: nothing is acknowledged by a sync that comes after a failed one.
         self.or_poison(done)
     }
 
-    fn sync_all(&self, synced: &mut Synced) -> Result<Freed> {
+    fn sync_all(&self, synced: &mut Synced, free: bool) -> Result<Freed> {
         let (file, id, path, sequence, freed) = {
             let mut writer = self.writer();
+            // Here: a change that comes during the fsync, which does not cover it, may free more.
+            let segments = if free { self.unlist_dead(&mut writer)? } else { Vec::new() };
             synced.in_flight.append(&mut writer.in_flight);
             let file = Arc::clone(writer.out.file());
             let (id, path) = (writer.out.id(), Arc::clone(writer.out.path()));
-            // Here: a change that comes during the fsync, which does not cover it, may free more.
-            let segments = self.index().dead(writer.segment);
             let mut snapshots = core::mem::take(&mut synced.replaced);
             snapshots.append(&mut writer.replaced);
             let freed = Freed { segments, snapshots };
@@ -95,6 +97,36 @@ impl Inner {
         self.stats.add().fsyncs += 1;
         self.view.seen().durable = sequence;
         Ok(freed)
+    }
+
+    /// Writes to the table that segments do not count which hold nothing any more; returns all that are
+    /// not listed, to be removed once that is durable. Where there is no room for it, they stay.
+    pub(super) fn unlist_dead(&self, writer: &mut Writer) -> Result<Vec<u32>> {
+        let (mut unlisted, mut listed, mut parts) = (Vec::new(), Vec::new(), Vec::<Part>::new());
+        {
+            let index = self.index();
+            for id in index.dead(writer.segment) {
+                match index.segments.get(&id).filter(|entry| entry.listed) {
+                    Some(entry) => {
+                        listed.push(id);
+                        parts.push((entry.number, Vec::new()));
+                    }
+                    None => unlisted.push(id),
+                }
+            }
+        }
+        if listed.is_empty() {
+            return Ok(unlisted);
+        }
+        match self.write_table(writer, &parts) {
+            Err(Error::Io { source, .. }) if fs::is_full(&source) => self.intact()?,
+            written => {
+                written?;
+                self.index_mut().unlist(&listed);
+                unlisted.append(&mut listed);
+            }
+        }
+        Ok(unlisted)
     }
 
     /// Makes the names in the directory durable.

@@ -16,6 +16,7 @@ mod contradicted;
 mod crash;
 mod gate;
 mod grows;
+mod mixed;
 mod model;
 mod readers;
 mod rescue;

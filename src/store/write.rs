@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use super::accept::Accepted;
+use super::chain::Heads;
 use super::change::{Change, MAX_META};
 use super::format::{Extra, Meta, SnapshotHeader};
 use super::frames::Sealed;
+use super::table::Part;
 use super::{Inner, Store};
 use crate::error::{Error, Misuse, Result};
 use crate::seal::{Era, InFlight, LogId, SealedCell, State, StreamId};
@@ -20,6 +22,8 @@ pub(super) struct Writer {
     pub(super) named: u64,
     pub(super) state: State,
     pub(super) extra: Extra,
+    /// The chain of the last segment.
+    pub(super) heads: Heads,
     pub(super) meta: Meta,
     pub(super) snapshot: Option<SnapshotHeader>,
     /// Holds the DEKs of what is written and not yet durable.
@@ -105,10 +109,10 @@ impl Store {
 }
 
 impl Inner {
-    pub(super) fn write(&self, mut change: Change, snapshot: Option<Installed>) -> Result<u64> {
+    pub(super) fn write(&self, change: Change, snapshot: Option<Installed>) -> Result<u64> {
         self.writable()?;
         let mut rolled = false;
-        let (mut guard, (after, mut state)) = loop {
+        let (mut guard, plan) = loop {
             let guard = self.writer();
             self.intact()?;
             let plan = self.plan(&guard, &change, snapshot.as_ref())?;
@@ -119,7 +123,24 @@ impl Inner {
             rolled = true;
             self.roll_if_full(change.use_of_room())?;
         };
-        let writer = &mut *guard;
+        self.write_planned(&mut guard, change, snapshot, plan, None)
+    }
+
+    /// Writes a change that adds `parts` to the table.
+    pub(super) fn write_table(&self, writer: &mut Writer, parts: &[Part]) -> Result<u64> {
+        let change = Change::new();
+        let plan = self.plan(writer, &change, None)?;
+        self.write_planned(writer, change, None, plan, Some(parts))
+    }
+
+    fn write_planned(
+        &self,
+        writer: &mut Writer,
+        mut change: Change,
+        snapshot: Option<Installed>,
+        (after, mut state): (LogId, State),
+        parts: Option<&[Part]>,
+    ) -> Result<u64> {
         state.sequence =
             writer.state.sequence.checked_add(1).ok_or(Misuse::OutOfBounds("sequence"))?;
         let mut extra = writer.extra;
@@ -134,7 +155,7 @@ impl Inner {
             (state.snapshot, extra.snapshot_at) = (Some(installed.id), installed.at);
         }
         let header = snapshot.map(|installed| installed.header);
-        let sealed = self.seal(writer, after, &mut change, (state, extra, meta, header))?;
+        let sealed = self.seal(writer, after, &mut change, (state, extra, meta, header), parts)?;
         self.append(&mut writer.out, &sealed.frames, change.use_of_room())?;
         if writer.out.end() >= self.segment_size / 2 {
             self.want_next();
@@ -232,7 +253,7 @@ impl Inner {
         if let Some(old) = writer.state.snapshot.filter(|_| sealed.header.is_some()) {
             writer.replaced.push(old);
         }
-        (writer.state, writer.extra) = (sealed.state, sealed.extra);
+        (writer.state, writer.extra, writer.heads) = (sealed.state, sealed.extra, sealed.heads);
         let meta = sealed.meta.is_some();
         if let Some((meta, cell)) = sealed.meta {
             writer.meta = meta;

@@ -40,7 +40,7 @@ impl Kind {
     }
 
     /// The number that stands in a record.
-    pub(super) const fn number(self) -> u64 {
+    pub(crate) const fn number(self) -> u64 {
         match self {
             Self::Metadata => 1,
             Self::Entry => 2,

@@ -139,8 +139,17 @@ impl Log {
 
     fn changed(&mut self) {
         self.now.state.sequence += 1;
-        assert_eq!(self.store.state(), self.now.state, "a change does what it should");
         self.history.push(self.now.clone());
+        self.own_changes();
+    }
+
+    /// The log may write down that a segment does not count any more, or is another file.
+    fn own_changes(&mut self) {
+        if self.store.state().sequence == self.now.state.sequence + 1 {
+            self.now.state.sequence += 1;
+            self.history.push(self.now.clone());
+        }
+        assert_eq!(self.store.state(), self.now.state, "a change does what it should");
     }
 
     fn apply(&mut self, change: Change) {
@@ -253,7 +262,7 @@ impl Log {
             match rotation.step().expect("a step") {
                 Step::Done => break,
                 Step::Dropped => self.changed(),
-                _ => {}
+                _ => self.own_changes(),
             }
         }
         assert_eq!(self.keyring.status().deks.len() == 1, until == Rotation::Done);

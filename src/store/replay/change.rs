@@ -7,8 +7,10 @@ use crate::error::{Error, Place, Result};
 use crate::fs::File;
 use crate::key::DekId;
 use crate::seal::{Cells, Era, Log, LogId, Streams};
-use crate::store::format::{self, MAGIC, META, RECORD, SNAPSHOT, STATE, SnapshotHeader};
+use crate::store::chain::{Chain, Heads};
+use crate::store::format::{self, MAGIC, META, RECORD, SNAPSHOT, STATE, SnapshotHeader, TABLE};
 use crate::store::index::Slot;
+use crate::store::table::{self, Part, Table};
 use crate::wal::{Check, Kind, Record, SegmentReader, Step, Tail};
 
 /// One change as it is stored.
@@ -18,6 +20,8 @@ pub(super) struct Change {
     pub(super) deks: Vec<DekId>,
     pub(super) meta: Option<(u64, Vec<u8>)>,
     pub(super) snapshot: Option<SnapshotHeader>,
+    /// What it adds to the table.
+    pub(super) table: Option<Vec<Part>>,
     pub(super) sequence: u64,
     /// Up to which sequence changes were durable when this one was written.
     pub(super) durable: u64,
@@ -25,6 +29,8 @@ pub(super) struct Change {
     pub(super) state: Vec<u8>,
     pub(super) end: u64,
     pub(super) chain: u32,
+    /// The chain up to its end, in the last segment.
+    pub(super) heads: Option<Heads>,
     /// The first corruption since the change before.
     pub(super) damage: Option<Damage>,
     /// Before which of the records something is lost; their count for what is behind the last.
@@ -37,18 +43,20 @@ pub(super) struct Segment {
     pub(super) changes: Vec<Change>,
     /// Behind the last frame there are zeros alone.
     pub(super) clean: bool,
+    /// The chain of all of it.
+    pub(super) chain: Chain,
 }
 
-/// Reads a segment; `last`: no other follows it.
+/// Reads the segment with the number `number` in its name; `last`: no other follows it.
 pub(super) fn read(
     file: &dyn File,
     path: &Path,
-    (segment, last): (u32, bool),
+    (segment, number, last): (u32, u64, bool),
     reading: &Reading<'_>,
 ) -> Result<Segment> {
     let mut reader = SegmentReader::new(file, path, last, Some(0))?;
     let (mut changes, mut clean) = (Vec::new(), false);
-    let mut change = Change::default();
+    let (mut change, mut heads) = (Change::default(), Heads::new(number));
     let note = |change: &mut Change, offset, what| {
         let place = Place { file: Some(path.to_owned()), offset: Some(offset), index: None };
         change.damage.get_or_insert(Damage { what, place });
@@ -67,9 +75,13 @@ pub(super) fn read(
                 if record.check != Check::Good || record.odd_word {
                     note(&mut change, record.offset, "an altered frame");
                 }
+                heads.frame(record.kind, &[reader.data()]);
                 let taken = change.take(record, &reader, segment, reading);
                 match taken.map_err(|e| e.in_file(path).at_offset(record.offset)) {
-                    Ok(true) => changes.push(core::mem::take(&mut change)),
+                    Ok(true) => {
+                        change.heads = last.then(|| heads.clone());
+                        changes.push(core::mem::take(&mut change));
+                    }
                     Ok(false) => {}
                     Err(Error::Damaged { what, .. }) => lose(&mut change, record.offset, what),
                     // No CRC covers a frame's kind, so that this may be corruption too.
@@ -89,7 +101,32 @@ pub(super) fn read(
         }
     }
     changes.push(change);
-    Ok(Segment { changes, clean })
+    Ok(Segment { changes, clean, chain: heads.chain() })
+}
+
+impl Segment {
+    /// How many of the last segment's changes count, if `sequence` is that of the one before them.
+    pub(super) fn counted(&self, mut sequence: u64, reading: &Reading<'_>) -> usize {
+        let durable = self.changes.iter().map(|change| change.durable);
+        let durable = durable.fold(reading.witnessed, u64::max);
+        let counts = |change: &&Change| {
+            let damaged = change.damage.is_some() && sequence >= durable;
+            let behind = reading.beside && change.sequence > durable;
+            sequence = change.sequence;
+            !damaged && !behind && !change.state.is_empty()
+        };
+        self.changes.iter().take_while(counts).count()
+    }
+
+    /// The table as of the last change that counts; `None` if the segment does not begin with it.
+    pub(super) fn table(&self, reading: &Reading<'_>) -> Option<Table> {
+        let first = self.changes.first().filter(|change| change.damage.is_none())?;
+        first.table.as_ref()?;
+        let mut table = Table::default();
+        let counted = self.changes.iter().take(self.counted(0, reading));
+        counted.filter_map(|change| change.table.clone()).for_each(|parts| table.add(parts));
+        Some(table)
+    }
 }
 
 impl Change {
@@ -134,6 +171,7 @@ impl Change {
                 self.name_dek(Streams::dek_of(data)?);
                 self.snapshot = Some(format::parse_snapshot(data)?);
             }
+            TABLE => self.table.get_or_insert_default().extend(table::decode(data)?),
             STATE => {
                 let (sequence, rest) = format::number(data).ok_or_else(short)?;
                 let (durable, sealed) = format::number(rest).ok_or_else(short)?;

@@ -7,8 +7,10 @@ use crate::error::{Error, Result};
 use crate::key::DekId;
 use crate::seal::{InFlight, Log, LogId};
 use crate::secret::SecretBytes;
+use crate::store::chain::Heads;
 use crate::store::cursor::Span;
 use crate::store::format::{MAGIC, RECORD, record_head};
+use crate::store::frames::put;
 use crate::store::index::{Place, Slot};
 use crate::store::read::Records;
 use crate::store::{Inner, Store};
@@ -22,6 +24,7 @@ pub(super) struct Reseal {
     store: Store,
     old: Place,
     out: Appender,
+    heads: Heads,
     temp: PathBuf,
     placed: bool,
     /// The entry that is looked at next.
@@ -45,7 +48,7 @@ impl Reseal {
     /// Begins with `segment`; `None` if it has gone.
     pub(super) fn begin(store: &Store, segment: u32) -> Result<Option<Self>> {
         let inner = &store.inner;
-        let (old, next) = {
+        let (old, number, next) = {
             let index = inner.index();
             let entry = index.segments.get(&segment).filter(|entry| !entry.going);
             let (Some(entry), Some(old)) = (entry, index.place(segment)) else { return Ok(None) };
@@ -54,7 +57,7 @@ impl Reseal {
                 return Err(Error::damaged("a segment that is corrupted is not written again")
                     .in_file(&entry.path));
             }
-            (old, index.first_in(segment))
+            (old, entry.number, index.first_in(segment))
         };
         let temp = inner.temp();
         let file = inner.fs.create_new(&temp).map_err(|e| Error::io("create", &temp, e))?;
@@ -63,6 +66,7 @@ impl Reseal {
             store: store.clone(),
             old,
             out,
+            heads: Heads::new(number),
             temp,
             placed: false,
             next,
@@ -74,7 +78,7 @@ impl Reseal {
         };
         let mut frames = Frames::new(0);
         frames.put_crc()?;
-        frames.put(Kind::Metadata, &[MAGIC])?;
+        put(&mut frames, &mut begun.heads, Kind::Metadata, &[MAGIC])?;
         append(&mut begun.out, &frames)?;
         Ok(Some(begun))
     }
@@ -126,7 +130,8 @@ impl Reseal {
             if !self.deks.contains(&dek) {
                 self.deks.push(dek);
             }
-            let frame = frames.put(RECORD, &[&record_head(*id, prev), record])?;
+            let head = record_head(*id, prev);
+            let frame = put(&mut frames, &mut self.heads, RECORD, &[&head, record])?;
             let out_of_range = || Error::damaged("a segment that is too long");
             let start = self.out.end() + u64::try_from(frame.start).unwrap_or(u64::MAX);
             let new = Slot {
@@ -148,8 +153,8 @@ impl Reseal {
         let inner = Arc::clone(&self.store.inner);
         self.out.close()?;
         // What was left out must be gone in a state that is durable.
-        let sequence = inner.writer().state.sequence;
-        inner.sync(sequence)?;
+        let announced = self.announce(&inner)?;
+        announced.map(|sequence| inner.sync(sequence)).transpose()?;
         if let Some(placed) = self.rename(&inner)? {
             // Until this returned either of the two files may be there, which are both whole.
             inner.sync_dir()?;
@@ -157,6 +162,7 @@ impl Reseal {
                 && entry.version == placed.version
             {
                 entry.settled = true;
+                entry.chains.truncate(1);
             }
         }
         self.in_flight.drain(..).for_each(InFlight::durable);
@@ -164,6 +170,25 @@ impl Reseal {
         stats.segments_resealed += 1;
         stats.bytes_resealed += self.bytes;
         Ok(())
+    }
+
+    /// Writes to the table that the segment's file may be either of the two; `None` if there is no place
+    /// for the copy any more.
+    fn announce(&self, inner: &Inner) -> Result<Option<u64>> {
+        let mut writer = inner.writer();
+        inner.intact()?;
+        let Some(part) = inner.index().segments.get(&self.old.segment).and_then(|entry| {
+            let stays = entry.version == self.old.version && entry.listed && !entry.going;
+            let chains = entry.chains.iter().copied().chain([self.heads.chain()]);
+            stays.then(|| (entry.number, chains.collect::<Vec<_>>()))
+        }) else {
+            return Ok(None);
+        };
+        let sequence = inner.write_table(&mut writer, core::slice::from_ref(&part))?;
+        if let Some(entry) = inner.index_mut().segments.get_mut(&self.old.segment) {
+            entry.chains = part.1;
+        }
+        Ok(Some(sequence))
     }
 
     /// Where the copy is then; `None` if there is no place for it any more.
@@ -175,8 +200,8 @@ impl Reseal {
         let mut index = inner.index_mut();
         let segment = self.old.segment;
         let placed = index.place(segment) == Some(self.old);
-        let Some(entry) = index.segments.get_mut(&segment).filter(|entry| placed && !entry.going)
-        else {
+        let entry = index.segments.get_mut(&segment);
+        let Some(entry) = entry.filter(|entry| placed && entry.listed && !entry.going) else {
             return Ok(None);
         };
         if let Err(e) = inner.fs.rename(&self.temp, &entry.path) {
@@ -187,6 +212,8 @@ impl Reseal {
         entry.settled = false;
         entry.version = entry.version.wrapping_add(1);
         entry.deks = core::mem::take(&mut self.deks);
+        // The last of them is the one that was announced.
+        entry.chains.rotate_right(1);
         let place = Place { segment, version: entry.version };
         inner.files.forget(segment);
         inner.files.put(place, Arc::clone(self.out.file()));

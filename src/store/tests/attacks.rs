@@ -5,9 +5,9 @@ use super::*;
 use crate::fs::Fs;
 use crate::wal::{Frames, Kind, SegmentReader, Step as Read};
 
-type Frame = (Kind, Vec<u8>);
+pub(super) type Frame = (Kind, Vec<u8>);
 
-fn frames_of(disk: &SimFs, path: &Path) -> Vec<Frame> {
+pub(super) fn frames_of(disk: &SimFs, path: &Path) -> Vec<Frame> {
     let file = disk.open_read(path).unwrap();
     let mut reader = SegmentReader::new(&*file, path, true, Some(0)).unwrap();
     let mut frames = Vec::new();
@@ -17,7 +17,7 @@ fn frames_of(disk: &SimFs, path: &Path) -> Vec<Frame> {
     frames
 }
 
-fn forge(disk: &SimFs, path: &Path, frames: &[Frame]) {
+pub(super) fn forge(disk: &SimFs, path: &Path, frames: &[Frame]) {
     let mut out = Frames::new(0);
     for (kind, data) in frames {
         match kind {
@@ -28,11 +28,11 @@ fn forge(disk: &SimFs, path: &Path, frames: &[Frame]) {
     disk.write_file(path, out.bytes()).unwrap();
 }
 
-fn last_segment(disk: &SimFs) -> PathBuf {
+pub(super) fn last_segment(disk: &SimFs) -> PathBuf {
     segments(disk).pop().unwrap()
 }
 
-fn of_kind(frames: &[Frame], kind: Kind) -> Vec<usize> {
+pub(super) fn of_kind(frames: &[Frame], kind: Kind) -> Vec<usize> {
     (0..frames.len()).filter(|n| frames[*n].0 == kind).collect()
 }
 
@@ -59,6 +59,21 @@ fn opened(disk: &SimFs) -> Result<Vec<LogId>> {
 
 /// Opens what an attacker made of the last segment's frames.
 fn attacked(attack: impl FnOnce(&mut Vec<Frame>)) -> Error {
+    attacked_disk(attack).1
+}
+
+/// The chain is wrong after every attack on an entry; returns why the entry `index` is not served where
+/// an operator accepts that.
+fn attacked_entry(index: u64, attack: impl FnOnce(&mut Vec<Frame>)) -> Error {
+    let (disk, error) = attacked_disk(attack);
+    assert_eq!(error.kind(), ErrorKind::Damaged, "{error}");
+    let keyring = open_keyring(&disk).unwrap();
+    let store = Store::open(place(&disk), &keyring, options().accept(Accept::Damage)).unwrap();
+    assert_eq!(store.accepted(), [Accept::Damage]);
+    store.entry(index).unwrap_err()
+}
+
+fn attacked_disk(attack: impl FnOnce(&mut Vec<Frame>)) -> (SimFs, Error) {
     let disk = closed();
     let path = last_segment(&disk);
     let mut frames = frames_of(&disk, &path);
@@ -66,12 +81,13 @@ fn attacked(attack: impl FnOnce(&mut Vec<Frame>)) -> Error {
     opened(&disk).expect("forged without a change");
     attack(&mut frames);
     forge(&disk, &path, &frames);
-    opened(&disk).unwrap_err()
+    let error = opened(&disk).unwrap_err();
+    (disk, error)
 }
 
 #[test]
 fn rows_that_were_swapped_do_not_open() {
-    let error = attacked(|frames| {
+    let error = attacked_entry(1, |frames| {
         let rows = of_kind(frames, RECORD);
         let (one, two) = (frames[rows[0]].1.clone(), frames[rows[1]].1.clone());
         frames[rows[0]].1.splice(RECORD_HEAD.., two[RECORD_HEAD..].iter().copied());
@@ -88,13 +104,13 @@ fn rows_that_were_swapped_do_not_open() {
 #[test]
 fn a_row_of_an_older_copy_is_refused() {
     // As it was, it is of another history; as if it were the newer one, it does not open.
-    let error = attacked(|frames| {
+    let error = attacked_entry(5, |frames| {
         let rows = of_kind(frames, RECORD);
         frames[rows[7]] = frames[rows[4]].clone();
     });
     let Error::Damaged { place, .. } = &error else { panic!("{error}") };
     assert!(place.index.is_some(), "{error}");
-    let error = attacked(|frames| {
+    let error = attacked_entry(5, |frames| {
         let rows = of_kind(frames, RECORD);
         let old = frames[rows[4]].1.clone();
         frames[rows[7]].1.splice(RECORD_HEAD.., old[RECORD_HEAD..].iter().copied());
@@ -111,9 +127,9 @@ fn a_row_that_is_gone_is_missed() {
         let rows = of_kind(&frames, RECORD);
         frames.remove(rows[row]);
         forge(&disk, &path, &frames);
-        let opened = opened(&disk);
-        // Entries 4 to 6 as they were first may go: they were replaced.
-        assert_eq!(opened.is_ok(), (3..6).contains(&row), "{row}: {opened:?}");
+        // Also of entries 4 to 6 as they were first, which were replaced.
+        let error = opened(&disk).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Damaged, "{row}: {error}");
     }
 }
 
@@ -266,6 +282,10 @@ fn an_older_snapshot_with_its_own_header_is_known_to_be_older() {
     frames[headers[1]] = frames[headers[0]].clone();
     forge(&disk, &path, &frames);
     let error = opened(&disk).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Damaged, "{error}");
+    // Also where an operator accepts the wrong chain.
+    let keyring = open_keyring(&disk).unwrap();
+    let error = Store::open(place(&disk), &keyring, options().accept(Accept::Damage)).unwrap_err();
     let older = Error::RolledBack { what: "snapshot", found: 3, expected: 5 };
     assert_eq!(error.to_string(), older.to_string());
 }
@@ -291,7 +311,11 @@ fn rows_of_another_node_are_refused() {
     let row = of_kind(&frames, RECORD)[0];
     frames[row] = foreign;
     forge(&disk, &path, &frames);
-    assert!(matches!(opened(&disk), Err(Error::UnknownDek(_))));
+    assert_eq!(opened(&disk).unwrap_err().kind(), ErrorKind::Damaged);
+    // Also where an operator accepts the wrong chain.
+    let keyring = open_keyring(&disk).unwrap();
+    let store = Store::open(place(&disk), &keyring, options().accept(Accept::Damage)).unwrap();
+    assert!(matches!(store.entry(1), Err(Error::UnknownDek(_))));
 }
 
 #[test]
