@@ -209,6 +209,11 @@ pub enum Misuse {
     /// Another process opened the handle, and this one was forked from it: both would write the same
     /// files. Open them again in the process that is to write, once the other has closed them.
     Forked,
+    /// The key file holds as many DEKs as it can, and what was asked for cannot wait.
+    FullOfDeks {
+        /// How many it holds.
+        limit: usize,
+    },
     /// The file has parts that only a later version may rewrite.
     ReadOnly,
     /// The call does not fit the state the object is in.

@@ -18,7 +18,7 @@ use crate::error::{Error, Misuse, Result};
 use crate::fs::{Fs, RealFs};
 use crate::key::{
     Costs, Event, Holder, Identity, Lock, LockRecord, MAX_VERSION, Passphrase, Reason, Reconciled,
-    Rekey, SlotChange, SlotId, SlotIds, Wanted, valid_name,
+    Rekey, RotateDek, SlotChange, SlotId, SlotIds, Wanted, valid_name,
 };
 use crate::secret::SecretBytes;
 
@@ -158,7 +158,7 @@ impl Keyring {
     /// than the one applied, which would otherwise be ignored.
     pub fn reconcile_with(&self, record: &LockRecord, rekey: Rekey) -> Result<Reconciled> {
         let version = record.version();
-        self.shared.drive(|set| {
+        let done = self.shared.drive(|set| {
             let applied = set.lifecycle.applied_version();
             if version > MAX_VERSION || version.saturating_sub(applied) > MAX_STEP {
                 return Err(Misuse::OutOfBounds("version of a lock record").into());
@@ -170,22 +170,49 @@ impl Keyring {
             let leaked = record.leaked();
             let event = Event::Lock { version, leaked, wanted, slots, rekey };
             Ok((event, Change { unlock, edit: None }))
-        })
+        });
+        done.map(|(reconciled, _)| reconciled)
     }
 
-    /// Makes a new DEK the active one, or, while older ones are still retiring, notes that one
-    /// more round is wanted. [`Keyring::sweep`] ends a round.
+    /// Makes a new DEK the active one, or queues the request. [`Keyring::sweep`] ends a round:
+    /// it drops the DEKs that nothing names.
     ///
-    /// A key file holds 64 DEKs at most. In a full one every new DEK, also one that a changed
-    /// unlock key asks for, waits until a sweep has dropped one: [`Status::queued`] tells.
+    /// A key file holds at most 64 DEKs, two of them reserved for what cannot wait:
+    ///
+    /// | reason | a new DEK at once | otherwise queued until |
+    /// |---|---|---|
+    /// | [`Requested`](Reason::Requested), [`Age`](Reason::Age), [`Uses`](Reason::Uses) | if no DEK is retiring | the last retiring DEK is dropped |
+    /// | [`UnlockKeyChanged`](Reason::UnlockKeyChanged), [`AutolockOff`](Reason::AutolockOff) | if fewer than 62 are held | a sweep leaves fewer than 62 |
+    /// | [`Leaked`](Reason::Leaked), [`Locked`](Reason::Locked), [`Exposed`](Reason::Exposed) | if fewer than 64 are held | never: the call fails |
+    ///
+    /// The same holds where a lock record or [`Keyring::remove_passphrases`] asks for the DEK; a slot
+    /// that was exposed and is dropped counts as [`Exposed`](Reason::Exposed). [`Status::queued`] lists
+    /// what is waiting. A new DEK satisfies everything that was queued before it.
     ///
     /// # Errors
     ///
+    /// [`Misuse::FullOfDeks`] if the request may not wait and there is no room: nothing was changed,
+    /// and [`Store::rotation`](crate::Store::rotation) or a finished [`Keyring::sweep`] makes room.
     /// [`Error::Poisoned`] after an earlier failure; [`Misuse::ReadOnly`] for a file of a later
     /// version; [`Error::Io`] and the like if the key file could not be written, after which every
-    /// handle is poisoned.
-    pub fn rotate_dek(&self, reason: Reason) -> Result<()> {
-        self.shared.drive(|_| Ok((Event::Rotate(reason), Change::default()))).map(drop)
+    /// handle is poisoned; [`Error::Unrecorded`] if the change stands and a store could not record it.
+    ///
+    /// ```
+    /// # use nodeseal::{Identity, Keyring, Protector, Reason, UnlockKey};
+    /// use nodeseal::key::RotateDek;
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let me = Identity::new("prod", "m1")?;
+    /// # let protector = Protector::unlock_key(&UnlockKey::generate()?);
+    /// # let keyring = Keyring::create(dir.path(), &me, protector, &[])?;
+    /// assert_eq!(keyring.rotate_dek(Reason::Age)?, RotateDek::Rotated);
+    /// assert_eq!(keyring.rotate_dek(Reason::Uses)?, RotateDek::Queued);
+    /// assert_eq!(keyring.rotate_dek(Reason::Leaked)?, RotateDek::Rotated);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn rotate_dek(&self, reason: Reason) -> Result<RotateDek> {
+        let done = self.shared.drive(|_| Ok((Event::Rotate(reason), Change::default())));
+        done.map(|(_, rotate)| rotate)
     }
 
     /// Begins to look for the DEKs that nothing names any more.
@@ -282,7 +309,9 @@ impl Keyring {
     }
 
     /// Removes all passphrases, with a new DEK, so that an old copy of the file opens nothing that
-    /// is sealed from now on. Without a passphrase nothing changes.
+    /// is sealed from now on. If the file holds 62 DEKs or more, the new one follows when a sweep
+    /// leaves fewer, and [`Status::queued`] says so until then; for passphrases that were exposed it
+    /// does not wait. Without a passphrase nothing changes.
     ///
     /// # Errors
     ///

@@ -57,8 +57,8 @@ fuzz_target!(|data: &[u8]| {
     // None of these may fail but for misuse, and whatever they leave behind opens.
     let key = fixed::unlock_key();
     let steps: [&dyn Fn() -> nodeseal::Result<()>; 7] = [
-        &|| keyring.rotate_dek(Reason::Requested),
-        &|| keyring.rotate_dek(Reason::Leaked),
+        &|| keyring.rotate_dek(Reason::Requested).map(drop),
+        &|| keyring.rotate_dek(Reason::Leaked).map(drop),
         &|| keyring.sweep()?.finish().map(drop),
         &|| keyring.attach("added", b"bytes"),
         &|| keyring.reconcile(&LockRecord::off(9)).map(drop),

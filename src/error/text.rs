@@ -115,6 +115,11 @@ impl fmt::Display for Misuse {
             Self::Forked => f.write_str(
                 "opened before this process was forked: only the process that opened it may write",
             ),
+            Self::FullOfDeks { limit } => write!(
+                f,
+                "the key file holds {limit} DEKs, as many as it can: run Store::rotation, or re-seal \
+                 what is stored and finish a Keyring::sweep, and try again"
+            ),
             Self::ReadOnly => f.write_str("the key file was written by a later version"),
             Self::State(what) => f.write_str(what),
             Self::InFlight => f.write_str("sealed data is not yet said to be durable"),

@@ -23,6 +23,9 @@ pub use reason::{Reason, Reasons};
 
 /// How many DEKs a key file holds at most, the active one among them.
 pub(crate) const MAX_DEKS: usize = 64;
+/// How many of them are reserved for a leak, a first lock and an exposed slot that is dropped, which
+/// cannot wait for a sweep.
+pub(crate) const RESERVED_DEKS: usize = 2;
 
 /// How far a node's keys are protected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,6 +70,18 @@ pub enum Reconciled {
     },
     /// It was applied.
     Applied,
+}
+
+/// The answer to a request for another DEK.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RotateDek {
+    /// A new DEK is active.
+    Rotated,
+    /// The active DEK is the same; a new one follows, as [`Keyring::rotate_dek`] says.
+    ///
+    /// [`Keyring::rotate_dek`]: crate::Keyring::rotate_dek
+    Queued,
 }
 
 /// Whether, and until when, the file is locked.
@@ -176,6 +191,14 @@ pub(crate) struct Step {
     pub(crate) reconciled: Reconciled,
 }
 
+impl Step {
+    /// Returns whether it made a new DEK.
+    pub(crate) fn rotate_dek(&self) -> RotateDek {
+        let made = self.effects.iter().any(|effect| matches!(effect, Effect::NewDek(_)));
+        if made { RotateDek::Rotated } else { RotateDek::Queued }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Lifecycle {
     pub(crate) mode: Mode,
@@ -254,7 +277,12 @@ impl Lifecycle {
 
     /// What follows from `event`.
     pub(crate) fn apply(&self, event: Event<'_>, offer: Offer) -> Result<Step> {
-        let mut turn = Turn { next: self.clone(), effects: Vec::new(), offer: Some(offer) };
+        self.apply_within::<MAX_DEKS>(event, offer)
+    }
+
+    /// Like [`Lifecycle::apply`], for at most `MAX` DEKs.
+    fn apply_within<const MAX: usize>(&self, event: Event<'_>, offer: Offer) -> Result<Step> {
+        let mut turn = Turn::<MAX> { next: self.clone(), effects: Vec::new(), offer: Some(offer) };
         let reconciled = match event {
             Event::Lock { version, leaked, wanted, slots, rekey } => {
                 turn.reconcile(version, leaked, wanted, slots, rekey)?
@@ -265,11 +293,11 @@ impl Lifecycle {
             }
             Event::SlotsRemoved(ids) => {
                 turn.drop_slots(ids);
-                turn.rotate(Reason::UnlockKeyChanged);
+                turn.rotate(Reason::UnlockKeyChanged)?;
                 Reconciled::Applied
             }
             Event::Rotate(reason) => {
-                turn.rotate(reason);
+                turn.rotate(reason)?;
                 Reconciled::Applied
             }
             Event::Unreferenced(ids) => {
@@ -287,7 +315,7 @@ impl Lifecycle {
             }
             Event::Settle => Reconciled::Unchanged,
         };
-        turn.settle();
+        turn.settle()?;
         Ok(Step { next: turn.next, effects: turn.effects, reconciled })
     }
 }
@@ -296,14 +324,15 @@ const LATE_LEAK: Misuse = Misuse::State(
     "a leak was declared with a lock record older than the one applied: rotate the DEK as leaked",
 );
 
-/// One event on its way to the next state.
-struct Turn {
+/// One event on its way to the next state, which has at most `MAX` DEKs.
+struct Turn<const MAX: usize> {
     next: Lifecycle,
     effects: Vec<Effect>,
+    /// None once it was taken.
     offer: Option<Offer>,
 }
 
-impl Turn {
+impl<const MAX: usize> Turn<MAX> {
     fn reconcile(
         &mut self,
         version: u64,
@@ -332,26 +361,21 @@ impl Turn {
             if rekey != Rekey::Leaked {
                 return Ok(Reconciled::Unchanged);
             }
-            self.rotate(Reason::Leaked);
+            self.rotate(Reason::Leaked)?;
             return Ok(Reconciled::Applied);
         }
         match (self.next.mode, wanted) {
             (from, Wanted::Off) => {
-                let mut reasons = Reasons::NONE;
+                if from == Mode::Clear {
+                    self.next.kek_version = version;
+                } else {
+                    self.next.mode = Mode::Unlocking { target: version };
+                }
                 if rekey == Rekey::Leaked {
-                    self.expose_all();
-                    reasons = reasons.and(Reasons::of(Reason::Leaked));
+                    self.rotate(Reason::Leaked)?;
                 }
-                match from {
-                    Mode::Clear => self.next.kek_version = version,
-                    Mode::Unlocking { .. } => self.next.mode = Mode::Unlocking { target: version },
-                    Mode::Locked => {
-                        self.next.mode = Mode::Unlocking { target: version };
-                        reasons = reasons.and(Reasons::of(Reason::AutolockOff));
-                    }
-                }
-                if !reasons.is_empty() {
-                    self.new_dek(reasons);
+                if from == Mode::Locked {
+                    self.rotate(Reason::AutolockOff)?;
                 }
             }
             (from, Wanted::SameKey | Wanted::OtherKey) => {
@@ -360,13 +384,13 @@ impl Turn {
                 self.effects.push(Effect::WrapForRecord);
                 self.drop_slots(slots.dropped);
                 if from == Mode::Clear {
-                    self.new_dek(Reasons::of(Reason::Locked));
+                    self.rotate(Reason::Locked)?;
                 } else if rekey == Rekey::Leaked {
-                    self.rotate(Reason::Leaked);
+                    self.rotate(Reason::Leaked)?;
                 } else if rekey == Rekey::NewDek
                     && (wanted == Wanted::OtherKey || !slots.dropped.is_empty())
                 {
-                    self.rotate(Reason::UnlockKeyChanged);
+                    self.rotate(Reason::UnlockKeyChanged)?;
                 }
                 // Last: what is made now was not there when something leaked.
                 self.next.slots.extend(slots.added.iter().map(|id| (id, false)));
@@ -384,16 +408,26 @@ impl Turn {
         }
     }
 
-    fn rotate(&mut self, reason: Reason) {
-        let reasons = Reasons::of(reason);
+    /// Makes a new DEK, now or once there is room for it.
+    fn rotate(&mut self, reason: Reason) -> Result<()> {
         if reason == Reason::Leaked {
             self.expose_all();
-            self.new_dek(reasons);
-        } else if reason == Reason::UnlockKeyChanged || self.next.retiring.is_empty() {
-            self.new_dek(reasons);
-        } else {
-            self.next.queued = self.next.queued.and(reasons);
         }
+        let reasons = Reasons::of(reason);
+        let now = match reason {
+            Reason::Leaked | Reason::Locked | Reason::Exposed => true,
+            Reason::UnlockKeyChanged | Reason::AutolockOff => self.has_unreserved_room(),
+            Reason::Requested | Reason::Age | Reason::Uses => self.next.retiring.is_empty(),
+        };
+        if now || self.offer.is_none() {
+            return self.new_dek(reasons);
+        }
+        self.next.queued = self.next.queued.and(reasons);
+        Ok(())
+    }
+
+    fn has_unreserved_room(&self) -> bool {
+        self.next.deks().count() + RESERVED_DEKS < MAX
     }
 
     fn drop_retiring(&mut self, ids: &[DekId]) {
@@ -404,19 +438,21 @@ impl Turn {
         self.effects.extend(dropped.iter().map(|dek| Effect::DropDek(dek.id)));
     }
 
-    /// Makes the offered DEK the active one; where that cannot be now, it will be the next round.
-    fn new_dek(&mut self, reasons: Reasons) {
-        let full = self.next.retiring.len() + 1 >= MAX_DEKS;
-        let Some(offer) = self.offer.take_if(|_| !full) else {
-            self.next.queued = self.next.queued.and(reasons);
-            return;
-        };
+    /// Makes the offered DEK the active one. It answers what was queued too, and what else the same
+    /// event asks for.
+    fn new_dek(&mut self, reasons: Reasons) -> Result<()> {
+        if self.offer.is_some() && self.next.deks().count() >= MAX {
+            return Err(Misuse::FullOfDeks { limit: MAX }.into());
+        }
+        let queued = mem::replace(&mut self.next.queued, Reasons::NONE);
+        self.next.running = self.next.running.and(reasons).and(queued);
+        let Some(offer) = self.offer.take() else { return Ok(()) };
         let exposed = self.next.mode == Mode::Clear;
         let active = DekFacts { id: offer.id, made_at: offer.now, exposed };
         let old = mem::replace(&mut self.next.active, active);
         self.next.retiring.push(old);
-        self.next.running = self.next.running.and(reasons);
         self.effects.push(Effect::NewDek(offer.id));
+        Ok(())
     }
 
     fn expose_all(&mut self) {
@@ -432,17 +468,20 @@ impl Turn {
     }
 
     /// The rules that hold in every state.
-    fn settle(&mut self) {
-        // A locked file does not go on sealing under a DEK that others may have.
+    fn settle(&mut self) -> Result<()> {
+        // A locked file never seals under a DEK that others may have.
         if self.next.mode != Mode::Clear && self.next.active.exposed {
-            self.new_dek(Reasons::of(Reason::Exposed));
+            self.new_dek(Reasons::of(Reason::Exposed))?;
         }
         if self.next.retiring.is_empty() {
             self.next.running = Reasons::NONE;
-            let queued = mem::replace(&mut self.next.queued, Reasons::NONE);
-            if !queued.is_empty() {
-                self.new_dek(queued);
-            }
+        }
+        let queued = self.next.queued;
+        let urgent =
+            queued.contains(Reason::UnlockKeyChanged) || queued.contains(Reason::AutolockOff);
+        let begins = self.next.retiring.is_empty() || urgent && self.has_unreserved_room();
+        if !queued.is_empty() && begins {
+            self.new_dek(Reasons::NONE)?;
         }
         // Only a file that holds no DEK of the locked time may stand in the clear.
         if let Mode::Unlocking { target } = self.next.mode
@@ -454,5 +493,6 @@ impl Turn {
             self.expose_all();
             self.effects.push(Effect::StandInClear);
         }
+        Ok(())
     }
 }

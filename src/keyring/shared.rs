@@ -14,7 +14,7 @@ use super::text::{Header, KeyFile, MAX_FILE, SlotLine, Slots};
 use crate::crypto::{random, xchacha};
 use crate::error::{Error, Misuse, Result};
 use crate::fs::{self, Lock, Unreplaced};
-use crate::key::{Dek, DekId, Effect, Event, Identity, Mode, Offer, Reconciled};
+use crate::key::{Dek, DekId, Effect, Event, Identity, Mode, Offer, Reconciled, RotateDek};
 use crate::process::Process;
 use crate::secret::SecretBytes;
 
@@ -201,19 +201,19 @@ impl Shared {
     pub(super) fn drive<'a>(
         &self,
         plan: impl FnOnce(&KeySet) -> Result<(Event<'a>, Change)>,
-    ) -> Result<Reconciled> {
+    ) -> Result<(Reconciled, RotateDek)> {
         // Before the lock, which another thread may have held when this process was forked.
         self.process.check()?;
-        let reconciled = self.change(plan)?;
+        let done = self.change(plan)?;
         // Without the lock: to record it, a store may have to reserve uses of a DEK.
         self.followers.tell()?;
-        Ok(reconciled)
+        Ok(done)
     }
 
     fn change<'a>(
         &self,
         plan: impl FnOnce(&KeySet) -> Result<(Event<'a>, Change)>,
-    ) -> Result<Reconciled> {
+    ) -> Result<(Reconciled, RotateDek)> {
         let mut writer = self.writer();
         // Also where nothing would change: what is on disk is not known any more.
         self.intact()?;
@@ -221,8 +221,9 @@ impl Shared {
         let fresh = Dek::generate(|id| writer.set.stored(id).is_some())?;
         let offer = Offer { id: fresh.id(), now: now() };
         let step = writer.set.lifecycle.apply(event, offer)?;
+        let done = (step.reconciled, step.rotate_dek());
         if step.next == writer.set.lifecycle && change.edit.is_none() {
-            return Ok(step.reconciled);
+            return Ok(done);
         }
         let mut set = writer.set.clone();
         if let Some(edit) = change.edit {
@@ -243,7 +244,7 @@ impl Shared {
         set.lifecycle = step.next;
         self.write(&mut writer, set)?;
         self.followers.changed();
-        Ok(step.reconciled)
+        Ok(done)
     }
 
     /// Replaces the key file by one that holds `set`, and only then lets it take effect.

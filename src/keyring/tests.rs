@@ -15,6 +15,7 @@ mod crash;
 mod errors;
 mod forged;
 mod format;
+mod full;
 mod later;
 mod life;
 mod model;

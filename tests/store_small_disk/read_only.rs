@@ -43,7 +43,7 @@ fn a_read_only_mount_is_read_and_nothing_is_written() {
         append(&store).map(drop),
         vote(&store, b"term 2"),
         store.write_snapshot().map(drop),
-        keyring.rotate_dek(Reason::Requested),
+        keyring.rotate_dek(Reason::Requested).map(drop),
     ];
     for refused in refused {
         assert!(matches!(refused, Err(Error::Misuse(_))), "{refused:?}");

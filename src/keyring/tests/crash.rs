@@ -132,7 +132,7 @@ const CASES: &[Case] = &[
     Case {
         name: "a new DEK",
         start: start_locked,
-        call: |keyring| keyring.rotate_dek(Reason::Requested),
+        call: |keyring| keyring.rotate_dek(Reason::Requested).map(drop),
         done: |status| status.deks.len() == 2,
         keys: &[1],
     },

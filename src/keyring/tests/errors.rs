@@ -134,8 +134,8 @@ fn a_poisoned_keyring_refuses_all_but_opening() {
 
     let other = keyring.clone();
     let calls = [
-        other.rotate_dek(Reason::Leaked),
-        other.rotate_dek(Reason::Requested),
+        other.rotate_dek(Reason::Leaked).map(drop),
+        other.rotate_dek(Reason::Requested).map(drop),
         other.reconcile(&LockRecord::locked(0, &key(1))).map(drop),
         other.reconcile(&LockRecord::locked(1, &key(2))).map(drop),
         other.sweep().map(drop),

@@ -19,8 +19,8 @@ fn an_unknown_kind_of_slot_makes_the_file_read_only() {
     entry.open(&keyring).unwrap();
     assert_eq!(keyring.attachment("tls").unwrap().expose(), PEM);
     let refusals = [
-        keyring.rotate_dek(Reason::Requested),
-        keyring.rotate_dek(Reason::Leaked),
+        keyring.rotate_dek(Reason::Requested).map(drop),
+        keyring.rotate_dek(Reason::Leaked).map(drop),
         keyring.reconcile(&LockRecord::locked(1, &key(1))).map(drop),
         keyring.reconcile(&LockRecord::locked(1, &key(2))).map(drop),
         keyring.reconcile(&LockRecord::off(1)).map(drop),

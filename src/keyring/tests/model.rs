@@ -156,7 +156,7 @@ impl Node {
                 }
                 sweep.finish()?;
             }
-            Move::Rotate(reason) => keyring.rotate_dek(*reason)?,
+            Move::Rotate(reason) => keyring.rotate_dek(*reason).map(drop)?,
             Move::OtherKey(rekey) => {
                 // The cluster's record changes whatever becomes of this node.
                 self.version += 1;

@@ -30,24 +30,6 @@ fn requests_coalesce_and_the_last_round_ends() {
 }
 
 #[test]
-fn a_full_key_file_waits_for_a_sweep_and_says_so() {
-    let (disk, keyring) = locked();
-    let entry = sealed(&keyring, 1);
-    for _ in 0..crate::key::MAX_DEKS + 3 {
-        keyring.rotate_dek(Reason::UnlockKeyChanged).unwrap();
-    }
-    let status = keyring.status();
-    assert_eq!(status.deks.len(), crate::key::MAX_DEKS);
-    assert!(status.queued.contains(Reason::UnlockKeyChanged));
-    let keyring = restart(&disk, keyring, &key(1));
-    let mut entries = [entry];
-    round(&keyring, &mut entries);
-    assert!(keyring.status().deks[0].id != status.deks[0].id);
-    assert!(keyring.status().queued.is_empty());
-    entries[0].open(&keyring).unwrap();
-}
-
-#[test]
 fn a_leak_does_not_wait_for_a_rotation_under_way() {
     let (disk, keyring) = locked();
     let mut entries = [sealed(&keyring, 1)];

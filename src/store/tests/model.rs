@@ -146,7 +146,7 @@ fn do_it(
         return store.install(writer.finish(at, b"")?, change);
     }
     match op {
-        Op::RotateDek => keyring.rotate_dek(Reason::Requested),
+        Op::RotateDek => keyring.rotate_dek(Reason::Requested).map(drop),
         Op::ChangeUnlockKey => {
             // The same key again would change nothing: two take turns.
             keyring.reconcile(&LockRecord::locked(version, &key(version))).map(drop)

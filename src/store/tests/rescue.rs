@@ -404,7 +404,7 @@ fn read_only_changes_nothing_and_refuses_what_would() {
     refused(store.apply(Change::new()));
     refused(store.write_snapshot().map(drop));
     refused(store.rotation().step().map(drop));
-    refused(keyring.rotate_dek(Reason::Requested));
+    refused(keyring.rotate_dek(Reason::Requested).map(drop));
     refused(keyring.attach("tls", b"pem"));
     refused(keyring.cells().seal("mine", b"row", b"x").map(drop));
     // A writer waits for readers to end; readers share.

@@ -47,7 +47,7 @@ fn everything_is_resealed_while_the_log_is_in_use() {
                 change.purge(id(12, 1));
                 store.apply(change).unwrap();
             }
-            10 => keyring.rotate_dek(Reason::Requested).unwrap(),
+            10 => drop(keyring.rotate_dek(Reason::Requested).unwrap()),
             _ => {}
         }
         assert_eq!(*all(&store).unwrap().last().unwrap(), id(next - 1, 1));
