@@ -220,6 +220,9 @@ pub enum Misuse {
     State(&'static str),
     /// Sealed data that names the DEK was not yet said to be durable.
     InFlight,
+    /// The DEK of a stream's header was exposed, and with it the content key, which a new header would
+    /// keep: copy the stream with [`Streams::rewrite`](crate::seal::Streams::rewrite).
+    ExposedStream,
 }
 
 /// What kind of failure an [`Error`] is, for exit codes and metrics.

@@ -31,7 +31,7 @@ mod record;
 mod state;
 mod stream;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub(crate) use batch::Entry;
 pub use batch::{Batch, Plaintext, SealedBatch, SealedRecord};

@@ -123,6 +123,10 @@ impl fmt::Display for Misuse {
             Self::ReadOnly => f.write_str("the key file was written by a later version"),
             Self::State(what) => f.write_str(what),
             Self::InFlight => f.write_str("sealed data is not yet said to be durable"),
+            Self::ExposedStream => f.write_str(
+                "the DEK of the stream's header was exposed, and its content key with it: copy the \
+                 stream with Streams::rewrite",
+            ),
         }
     }
 }

@@ -127,6 +127,7 @@ impl Drop for Pin {
 pub(super) struct Live {
     pub(super) active: Arc<LiveDek>,
     pub(super) all: Vec<Arc<LiveDek>>,
+    pub(super) exposed: Vec<DekId>,
     /// The epoch of the file that they stand in.
     pub(super) epoch: u64,
 }

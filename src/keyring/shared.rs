@@ -146,6 +146,19 @@ impl Shared {
         live.find(id).map(Arc::clone).ok_or_else(|| id.unknown())
     }
 
+    /// Reports whether a DEK was exposed. Once it is, it stays so, and so is every other DEK that there
+    /// was when it became so.
+    pub(crate) fn is_exposed(&self, id: DekId) -> Result<bool> {
+        let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
+        live.find(id).map(|_| live.exposed.contains(&id)).ok_or_else(|| id.unknown())
+    }
+
+    /// Reports whether a DEK was exposed, and the active one was not.
+    pub(crate) fn is_exposed_unlike_active(&self, id: DekId) -> bool {
+        let live = self.live.read().unwrap_or_else(PoisonError::into_inner);
+        live.exposed.contains(&id) && !live.exposed.contains(&live.active.id())
+    }
+
     fn reserve(&self, id: DekId, uses: u64) -> Result<()> {
         self.process.check()?;
         let mut writer = self.writer();
@@ -349,7 +362,8 @@ pub(super) fn live(set: &KeySet, epoch: u64) -> Result<Live> {
     let id = set.lifecycle.active.id;
     let active = set.stored(id).ok_or_else(|| id.unknown())?;
     let all = set.deks.iter().map(|stored| Arc::clone(&stored.live)).collect();
-    Ok(Live { active: Arc::clone(&active.live), all, epoch })
+    let exposed = set.lifecycle.deks().filter(|dek| dek.exposed).map(|dek| dek.id).collect();
+    Ok(Live { active: Arc::clone(&active.live), all, exposed, epoch })
 }
 
 /// Seconds since the Unix epoch.

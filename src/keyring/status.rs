@@ -83,7 +83,9 @@ impl Exposed {
     #[must_use]
     pub const fn ended_by(&self) -> &'static str {
         match self {
-            Self::Dek(_) => "Store::rotation, or re-sealing and Keyring::sweep",
+            Self::Dek(_) => {
+                "Store::rotation, or re-sealing (a stream: Streams::rewrite) and Keyring::sweep"
+            }
             Self::Attachment(_) => "Keyring::attach with other bytes",
             Self::UnlockKey => "Keyring::reconcile with the lock record of a new unlock key",
             Self::Passphrases(_) => {

@@ -15,6 +15,7 @@
 //! `prefix ‖ (i << 1 | last)`; there is at least one, and all but the last are full.
 
 use core::fmt;
+use std::io::{Read, Seek, Write};
 use std::sync::Arc;
 
 use super::log_id::{Era, LogId};
@@ -143,25 +144,107 @@ impl Keyring {
 
 impl Streams {
     /// Re-seals a stream's header under the active DEK, in place; `None` if it is under it
-    /// already. The content stays as it is.
+    /// already. The content stays as it is, and so does the key that it is sealed under.
     ///
     /// # Errors
     ///
-    /// As [`Streams::open`] and [`Log::seal_batch`](super::Log::seal_batch); `header` is then as
-    /// it was.
+    /// [`Misuse::ExposedStream`] if the header's DEK was exposed and the active one was not; and as
+    /// [`Streams::open`] and [`Log::seal_batch`](super::Log::seal_batch). `header` is then as it was.
+    ///
+    /// # Security
+    ///
+    /// The content key in the header is all that authenticates the chunks. An attacker who had the
+    /// DEK has it too, and could forge the stream however often its header is sealed again:
+    /// [`Streams::rewrite`] copies it under another one.
     pub fn reseal_header(
         &self,
         name: &str,
         header: &mut [u8; STREAM_HEADER_LEN],
     ) -> Result<Option<InFlight>> {
         valid_stream(name)?;
-        if self.shared.is_active(named(STREAM, header)?) {
+        let old = named(STREAM, header)?;
+        if self.shared.is_active(old) {
             return Ok(None);
         }
         let opened = self.open_header(name, header)?;
         let pin = self.shared.acquire(1)?;
+        // Only now: what exposes the old DEK from here on exposes the pinned one with it, so that the
+        // content key never comes under a DEK that is better kept than it was.
+        if self.shared.is_exposed(old)? && !self.shared.is_exposed(pin.dek().id())? {
+            return Err(Misuse::ExposedStream.into());
+        }
         *header = self.seal_header(&pin, name, &opened)?;
         Ok(Some(InFlight(pin)))
+    }
+
+    /// Copies the stream that begins at the present position of `input` and ends where it ends to the
+    /// present position of `out`, under a new content key and the active DEK. Each chunk is opened
+    /// before it is copied; one chunk is in memory at a time. The copy has another id, and chunks of
+    /// 64 KiB; the rest of its [`StreamInfo`] is that of the original. `out` must not be a file in
+    /// append mode.
+    ///
+    /// Returns `out`. The copy is complete in it, but not durable; the old stream may go once it is.
+    ///
+    /// ```
+    /// # use nodeseal::{Error, Identity, Keyring, Misuse, Protector, Reason, UnlockKey};
+    /// # use std::io::{Cursor, Read, Write};
+    /// use nodeseal::seal::{LogId, STREAM_HEADER_LEN};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let me = Identity::new("prod", "m1")?;
+    /// # let protector = Protector::unlock_key(&UnlockKey::generate()?);
+    /// # let keyring = Keyring::create(dir.path(), &me, protector, &[])?;
+    /// let streams = keyring.streams();
+    /// let mut writer = streams.create("backup", Cursor::new(Vec::new()))?;
+    /// writer.write_all(b"the whole state")?;
+    /// let (old, sealed) = writer.finish(LogId::START, b"")?;
+    /// sealed.durable(); // once the file is
+    /// let mut header: [u8; STREAM_HEADER_LEN] = *old.get_ref().first_chunk().unwrap();
+    ///
+    /// keyring.rotate_dek(Reason::Leaked)?;
+    /// let resealed = streams.reseal_header("backup", &mut header);
+    /// assert!(matches!(resealed, Err(Error::Misuse(Misuse::ExposedStream))));
+    /// let old = Cursor::new(old.into_inner());
+    /// let (new, sealed) = streams.rewrite("backup", old, Cursor::new(Vec::new()))?;
+    /// sealed.durable(); // once the new file is, in the place of the old one
+    /// # let mut state = String::new();
+    /// # streams.open("backup", Cursor::new(new.into_inner()))?.read_to_string(&mut state)?;
+    /// # assert_eq!(state, "the whole state");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`Streams::open`], [`StreamReader::verify`], [`Streams::create`] and
+    /// [`StreamWriter::finish`]. What `out` then has does not open.
+    ///
+    /// # Security
+    ///
+    /// An attacker who had the DEK and can write where the stream is stored may have forged it before
+    /// it is copied: a copy is no better than what was there.
+    pub fn rewrite<R: Read + Seek, W: Write + Seek>(
+        &self,
+        name: &str,
+        input: R,
+        out: W,
+    ) -> Result<(W, SealedStream)> {
+        let mut reader = self.open(name, input)?;
+        let mut writer = self.create(name, out)?;
+        loop {
+            let chunk = reader.next_chunk()?;
+            if chunk.is_empty() {
+                break;
+            }
+            writer.put(chunk)?;
+        }
+        let info = reader.info();
+        writer.finish(info.at, &info.meta)
+    }
+
+    /// Reports whether only [`Streams::rewrite`] brings the stream of this header under a DEK that was
+    /// not exposed, and there is one.
+    pub(crate) fn must_rewrite(&self, header: &[u8; STREAM_HEADER_LEN]) -> Result<bool> {
+        Ok(self.shared.is_exposed_unlike_active(named(STREAM, header)?))
     }
 
     /// The DEK that a stream's header names.

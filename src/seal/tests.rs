@@ -9,7 +9,7 @@ mod batches;
 mod cells;
 mod flips;
 mod golden;
-mod independent;
+pub(crate) mod independent;
 mod places;
 mod records;
 #[cfg(target_os = "linux")]

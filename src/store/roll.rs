@@ -99,7 +99,11 @@ impl Inner {
         }
         let mut header = writer.snapshot.clone();
         if let Some(header) = &mut header {
-            in_flight.extend(self.streams.reseal_header(&self.stream, header)?);
+            match self.streams.reseal_header(&self.stream, header) {
+                // Under its exposed DEK until a rotation has copied the snapshot under another content key.
+                Err(Error::Misuse(Misuse::ExposedStream)) => {}
+                resealed => in_flight.extend(resealed?),
+            }
             put(&mut frames, &mut heads, SNAPSHOT, &[&header[..]])?;
         }
         let durable = writer.state.sequence;

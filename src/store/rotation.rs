@@ -1,5 +1,6 @@
 //! Everything that names a retiring DEK is written anew under the active one, piece by piece, while
-//! the log is in use; then everything is counted, and the DEK goes.
+//! the log is in use; then everything is counted, and the DEK goes. The snapshot comes first if the
+//! DEK was exposed.
 //!
 //! What is on the disk and in the key file says how far it has come: one who crashed begins again
 //! and finds less to do.
@@ -19,9 +20,11 @@ use crate::keyring::Sweep;
 
 mod count;
 mod reseal;
+mod rewrite;
 
-use count::Count;
+pub(super) use count::Count;
 use reseal::Reseal;
+use rewrite::Rewrite;
 
 /// How much a step reads or writes, in bytes, unless it is said otherwise.
 const BUDGET: u64 = 256 << 10;
@@ -41,6 +44,14 @@ pub enum Step {
         /// Entries in segments that are still to be written anew.
         left: u64,
     },
+    /// Copied a piece of the snapshot under a new content key, or read it back, because the DEK that
+    /// its header is under was exposed.
+    Rewritten {
+        /// How many bytes.
+        bytes: u64,
+        /// Bytes that are still to be copied or read back.
+        left: u64,
+    },
     /// Counted what a piece of the store names.
     Counted,
     /// Something that is sealed under a DEK that is to go is on its way to the disk, here or in the
@@ -57,7 +68,16 @@ pub enum Step {
 /// A step reads or writes a bounded number of bytes ([`Rotation::budget`]) and makes them durable.
 /// Appends go on meanwhile: they wait for no step, but for the renaming of a file where a segment
 /// is whole, and once for the end of the segment in use. One that is dropped may be begun again;
-/// what it loses is the segment that it was at.
+/// what it loses is the segment that it was at, or the copy of the snapshot.
+///
+/// # Snapshots
+///
+/// Of a snapshot whose header is under a DEK that was not exposed, the header alone is sealed again.
+/// If the DEK was exposed, so was the content key in the header, which is all that authenticates the
+/// snapshot: it is copied under a new one, which takes as much room again until the old file goes.
+/// Those who are reading the old file can continue. Until it is copied, or another snapshot is installed in its place,
+/// the DEK stays, and the keys are [`Protection::Locking`](crate::key::Protection::Locking). One that is
+/// lost or does not open cannot be copied: the rotation fails until another is installed.
 ///
 /// ```
 /// # use nodeseal::{Identity, Keyring, Protector, UnlockKey, Store, store::Options};
@@ -91,6 +111,7 @@ pub struct Rotation {
 /// What is under way.
 enum Work {
     Nothing,
+    Rewrite(Box<Rewrite>),
     Reseal(Box<Reseal>),
     Count(Count, Sweep),
 }
@@ -122,8 +143,8 @@ impl Store {
 }
 
 impl Rotation {
-    /// How many bytes a step reads or writes; a single longer entry is written all the same. 256 KiB
-    /// unless it is said otherwise.
+    /// How many bytes a step reads or writes; a single longer entry, or 64 KiB of a snapshot, is written
+    /// all the same. 256 KiB unless it is said otherwise.
     #[must_use]
     pub const fn budget(mut self, bytes: u64) -> Self {
         self.budget = bytes;
@@ -163,7 +184,7 @@ impl Rotation {
                 return Ok(step == Step::Done);
             }
             match step {
-                Step::Resealed { .. } | Step::Counted => {
+                Step::Resealed { .. } | Step::Rewritten { .. } | Step::Counted => {
                     thread::sleep(pause.saturating_sub(begun.elapsed()));
                 }
                 Step::Waiting => thread::sleep(PAUSE),
@@ -176,8 +197,8 @@ impl Rotation {
     ///
     /// # Errors
     ///
-    /// As [`Store::read`] and [`Store::apply`]; [`Error::Damaged`] where damage keeps the proof
-    /// from being complete. What was not yet replaced is as it was.
+    /// As [`Store::read`], [`Store::snapshot`] and [`Store::apply`]; [`Error::Damaged`] where damage
+    /// keeps the proof from being complete. What was not yet replaced is as it was.
     pub fn step(&mut self) -> Result<Step> {
         let work = core::mem::replace(&mut self.work, Work::Nothing);
         self.next(work).inspect_err(|e| self.store.inner.stats.failed(e))
@@ -188,12 +209,17 @@ impl Rotation {
         inner.writable()?;
         match work {
             Work::Nothing => {}
+            Work::Rewrite(rewrite) => return self.rewrite(rewrite),
             Work::Reseal(reseal) => return self.reseal(&inner, reseal),
             Work::Count(count, sweep) => return self.count(&inner, count, sweep),
         }
         let retiring = inner.retiring();
         if retiring.is_empty() {
             return Ok(Step::Done);
+        }
+        // Before the last segment is left: the next one begins with the header.
+        if let Some(rewrite) = Rewrite::begin(&self.store)? {
+            return self.rewrite(Box::new(rewrite));
         }
         inner.leave_last_segment(&retiring)?;
         inner.drop_dead()?;
@@ -210,6 +236,17 @@ impl Rotation {
             Err(other) => return Err(other),
         }
         Ok(Step::Counted)
+    }
+
+    fn rewrite(&mut self, mut rewrite: Box<Rewrite>) -> Result<Step> {
+        let bytes = rewrite.go_on(self.budget)?;
+        let left = rewrite.left();
+        if rewrite.is_read_back() {
+            rewrite.put_in_place()?;
+        } else {
+            self.work = Work::Rewrite(rewrite);
+        }
+        Ok(Step::Rewritten { bytes, left })
     }
 
     fn reseal(&mut self, inner: &Inner, mut reseal: Box<Reseal>) -> Result<Step> {

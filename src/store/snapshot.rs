@@ -32,6 +32,7 @@ const _: () = assert!(STREAM_HEADER_LEN == 4096);
 /// One that is dropped leaves nothing behind.
 pub struct SnapshotWriter {
     stream: Option<StreamWriter<SnapshotFile>>,
+    file: Arc<dyn File>,
     temp: Temp,
 }
 
@@ -74,12 +75,12 @@ impl Store {
     pub fn write_snapshot(&self) -> Result<SnapshotWriter> {
         self.inner.writable()?;
         let path = self.inner.temp();
-        let file =
+        let file: Arc<dyn File> =
             self.inner.fs.create_new(&path).map_err(|e| Error::io("create", &path, e))?.into();
         let temp = Temp { store: self.clone(), path, keep: false };
-        let file = SnapshotFile::new(file, Box::new([0; STREAM_HEADER_LEN]));
-        let stream = Some(self.inner.streams.create(&self.inner.stream, file)?);
-        Ok(SnapshotWriter { stream, temp })
+        let out = SnapshotFile::new(Arc::clone(&file), Box::new([0; STREAM_HEADER_LEN]));
+        let stream = Some(self.inner.streams.create(&self.inner.stream, out)?);
+        Ok(SnapshotWriter { stream, file, temp })
     }
 
     /// Makes a snapshot the store's, in place of the one before, together with `change`: for one
@@ -90,20 +91,31 @@ impl Store {
     /// [`Misuse::NotIncreasing`] for a snapshot that covers less than the one before, or less than
     /// was purged: nothing was changed then. [`Misuse::State`] for a snapshot of another store; and as
     /// [`Store::apply`].
-    pub fn install(&self, mut snapshot: Snapshot, change: Change) -> Result<()> {
-        let inner = &*self.inner;
+    pub fn install(&self, snapshot: Snapshot, change: Change) -> Result<()> {
         if !Arc::ptr_eq(&self.inner, &snapshot.temp.store.inner) {
             return Err(Misuse::State("a snapshot of another store").into());
         }
+        let installed = self.put_in_place(snapshot, change, None);
+        installed.inspect_err(|e| self.inner.stats.failed(e))
+    }
+
+    /// As [`Store::install`]; a copy takes the place of the snapshot that it is of, and of no other.
+    pub(super) fn put_in_place(
+        &self,
+        mut snapshot: Snapshot,
+        change: Change,
+        copy_of: Option<StreamId>,
+    ) -> Result<()> {
+        let inner = &*self.inner;
         inner.writable()?;
-        let id = snapshot.info.id;
+        let StreamInfo { id, at, .. } = snapshot.info;
         snapshot.temp.rename(inner.snapshot_path(id))?;
         inner.sync_dir()?;
-        let installed = Installed { id, at: snapshot.info.at, header: snapshot.header.clone() };
-        let written = self.write_with(change, Some(installed));
+        let installed = Installed { id, at, header: snapshot.header.clone(), copy_of };
+        let written = inner.write(change, Some(installed));
         // Also if the write fails the log may name it.
         snapshot.temp.keep = written.is_ok() || inner.intact().is_err();
-        written?.wait_here()?;
+        inner.sync(written?)?;
         snapshot.sealed.durable();
         Ok(())
     }
@@ -116,23 +128,7 @@ impl Store {
     /// [`Error::Missing`], [`Error::Damaged`], [`Error::Unauthentic`], [`Error::UnknownDek`],
     /// [`Error::Io`]; [`Error::Busy`] as for [`Cursor::read`](super::Cursor::read).
     pub fn snapshot(&self) -> Result<Option<SnapshotReader>> {
-        let inner = &*self.inner;
-        loop {
-            let (header, id, at) = {
-                let seen = inner.view.seen();
-                let Some(id) = seen.state.snapshot else { return Ok(None) };
-                (seen.header.clone(), id, seen.snapshot_at)
-            };
-            let header = header.ok_or_else(|| Error::damaged("a snapshot without its header"))?;
-            let opened = inner.open_installed(id, at, SnapshotHeader::clone(&header));
-            let same = |now: &Arc<SnapshotHeader>| Arc::ptr_eq(now, &header);
-            match opened {
-                // Replaced or sealed again meanwhile, the old file or DEK is gone.
-                Err(Error::Missing(_) | Error::UnknownDek(_))
-                    if !inner.view.seen().header.as_ref().is_some_and(same) => {}
-                opened => return opened.map(Some).map_err(|error| inner.read_failed(error)),
-            }
-        }
+        self.inner.snapshot().map_err(|error| self.inner.read_failed(error))
     }
 
     pub(super) fn check_snapshot(&self, whole: bool) -> Result<()> {
@@ -150,7 +146,14 @@ impl SnapshotWriter {
     /// # Errors
     ///
     /// As [`StreamWriter::finish`]; [`Error::Unauthentic`] if it does not read back; [`Error::Io`].
-    pub fn finish(mut self, at: LogId, meta: &[u8]) -> Result<Snapshot> {
+    pub fn finish(self, at: LogId, meta: &[u8]) -> Result<Snapshot> {
+        let (snapshot, mut reader) = self.end(at, meta)?;
+        reader.verify()?;
+        Ok(snapshot)
+    }
+
+    /// Ends the snapshot and makes its file durable. It must be read back before it is installed.
+    pub(super) fn end(mut self, at: LogId, meta: &[u8]) -> Result<(Snapshot, SnapshotReader)> {
         let inner = Arc::clone(&self.temp.store.inner);
         inner.process.check()?;
         let stream = self.stream.take().ok_or(Misuse::State("a snapshot that has ended"))?;
@@ -159,10 +162,27 @@ impl SnapshotWriter {
         let mark = mark(&inner.name);
         file.write_all_at(&mark, 0).map_err(|e| Error::io("write", &self.temp.path, e))?;
         file.sync().map_err(|e| Error::io("sync", &self.temp.path, e))?;
-        let mut reader = inner.open_snapshot(file, header.clone())?;
-        reader.verify()?;
+        let reader = inner.open_snapshot(file, header.clone())?;
         let info = reader.info().clone();
-        Ok(Snapshot { info, header, sealed, temp: self.temp })
+        Ok((Snapshot { info, header, sealed, temp: self.temp }, reader))
+    }
+
+    /// Adds plaintext.
+    pub(super) fn put(&mut self, bytes: &[u8]) -> Result<()> {
+        let ended = Misuse::State("a snapshot that has ended");
+        self.stream.as_mut().ok_or(ended)?.put(bytes).map_err(|error| match error {
+            Error::Stream(source) => Error::io("write", &self.temp.path, source),
+            other => other,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.temp.path
+    }
+
+    /// Makes what was written durable, so that the end has less to do.
+    pub(super) fn sync(&self) -> Result<()> {
+        self.file.sync_data().map_err(|e| Error::io("sync", &self.temp.path, e))
     }
 
     fn stream(&mut self) -> io::Result<&mut StreamWriter<SnapshotFile>> {
@@ -195,6 +215,26 @@ impl Inner {
         self.dir.join(format!("{id}.snap"))
     }
 
+    /// Opens the snapshot that is installed.
+    pub(super) fn snapshot(&self) -> Result<Option<SnapshotReader>> {
+        loop {
+            let (header, id, at) = {
+                let seen = self.view.seen();
+                let Some(id) = seen.state.snapshot else { return Ok(None) };
+                (seen.header.clone(), id, seen.snapshot_at)
+            };
+            let header = header.ok_or_else(|| Error::damaged("a snapshot without its header"))?;
+            let opened = self.open_installed(id, at, SnapshotHeader::clone(&header));
+            let same = |now: &Arc<SnapshotHeader>| Arc::ptr_eq(now, &header);
+            match opened {
+                // Replaced or sealed again meanwhile, the old file or DEK is gone.
+                Err(Error::Missing(_) | Error::UnknownDek(_))
+                    if !self.view.seen().header.as_ref().is_some_and(same) => {}
+                opened => return opened.map(Some),
+            }
+        }
+    }
+
     fn open_installed(
         &self,
         id: StreamId,
@@ -208,6 +248,10 @@ impl Inner {
         if found.id != id {
             let (found, expected) = (found.at.index, at.index);
             return Err(Error::RolledBack { what: "snapshot", found, expected });
+        }
+        if found.at != at {
+            // The state may be under a better DEK than the header.
+            return Err(Error::damaged("a snapshot that covers something else").in_file(&path));
         }
         Ok(reader)
     }

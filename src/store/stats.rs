@@ -19,6 +19,8 @@ pub struct Stats {
     pub segments_resealed: u64,
     /// Bytes of records that a rotation sealed again.
     pub bytes_resealed: u64,
+    /// Snapshots that a rotation copied under a new content key, because the old one was exposed.
+    pub snapshots_rewritten: u64,
     /// Entries in segments that a rotation has still to write anew, as of its last step.
     pub entries_to_reseal: u64,
     /// Failed calls by kind.

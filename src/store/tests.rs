@@ -14,6 +14,7 @@ mod attacks;
 mod basics;
 mod contradicted;
 mod crash;
+mod exposed;
 mod gate;
 mod grows;
 mod mixed;

@@ -39,6 +39,8 @@ pub(super) struct Installed {
     pub(super) id: StreamId,
     pub(super) at: LogId,
     pub(super) header: SnapshotHeader,
+    /// It is a copy of this one, and takes no other's place.
+    pub(super) copy_of: Option<StreamId>,
 }
 
 /// A change that is written and can be read, but is not durable.
@@ -94,15 +96,7 @@ impl Store {
     ///
     /// As [`Store::apply`].
     pub fn write(&self, change: Change) -> Result<Pending> {
-        self.write_with(change, None)
-    }
-
-    pub(super) fn write_with(
-        &self,
-        change: Change,
-        snapshot: Option<Installed>,
-    ) -> Result<Pending> {
-        let written = self.inner.write(change, snapshot);
+        let written = self.inner.write(change, None);
         let sequence = written.inspect_err(|e| self.inner.stats.failed(e))?;
         Ok(Pending { store: self.clone(), sequence })
     }
@@ -172,8 +166,13 @@ impl Inner {
         installed: Option<&Installed>,
     ) -> Result<(LogId, State)> {
         let state = &writer.state;
+        let copied = installed.and_then(|installed| installed.copy_of);
+        if copied.is_some() && copied != state.snapshot {
+            return Err(Misuse::State("a copy of a snapshot that was replaced").into());
+        }
         let current = state.snapshot.map(|_| writer.extra.snapshot_at);
-        let Some(at) = installed.map(|installed| installed.at) else {
+        // A copy covers what is covered already.
+        let Some(at) = installed.filter(|_| copied.is_none()).map(|installed| installed.at) else {
             return change.plan(state, current, &self.index());
         };
         // What a snapshot covers only grows, and what was purged is in no other place.

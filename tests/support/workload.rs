@@ -236,8 +236,9 @@ impl Work {
 
     /// Rotates the DEK over and over.
     fn rotations(&self, keyring: &Keyring) {
-        let rotate = || {
-            keyring.rotate_dek(Reason::Requested)?;
+        let mut reasons = [Reason::Requested, Reason::Leaked].into_iter().cycle();
+        let mut rotate = || {
+            keyring.rotate_dek(reasons.next().unwrap_or(Reason::Leaked))?;
             let mut rotation = self.store.rotation().budget(16 << 10);
             while !self.stopped() && rotation.step()? != Step::Done {
                 thread::sleep(Duration::from_millis(1));

@@ -157,6 +157,17 @@ fn streams_that_are_finished_dropped_or_fail() {
         reader.read_exact(&mut read).unwrap();
         assert_eq!(read, PLAIN);
     });
+    wiped("rewritten, whole or not", &SECRETS, || {
+        let mut writer = streams.create("s", Cursor::new(Vec::new())).unwrap();
+        (0..4000).for_each(|_| writer.write_all(&PLAIN).unwrap());
+        let old = writer.finish(LogId::START, b"").unwrap().0.into_inner();
+        streams.rewrite("s", Cursor::new(&old), Cursor::new(Vec::new())).unwrap().1.durable();
+        let full = Full { left: STREAM_HEADER_LEN + 100_000 };
+        assert!(streams.rewrite("s", Cursor::new(&old), full).is_err());
+        let mut altered = old;
+        *altered.last_mut().unwrap() ^= 1;
+        assert!(streams.rewrite("s", Cursor::new(&altered), Cursor::new(Vec::new())).is_err());
+    });
     wiped("dropped unfinished", &SECRETS, || {
         let mut writer = streams.create("s", Cursor::new(Vec::new())).unwrap();
         (0..2000).for_each(|_| writer.write_all(&PLAIN).unwrap());

@@ -155,6 +155,24 @@ impl<R: Read + Seek> StreamReader<R> {
         )
     }
 
+    /// Returns what is left of the chunk at the present position, which is behind it then; nothing at
+    /// the end. All chunks were opened once it has returned nothing.
+    pub(crate) fn next_chunk(&mut self) -> Result<&[u8]> {
+        let info = &self.header.info;
+        // An empty stream has a chunk too, without which it is not authentic.
+        if self.position >= info.len.max(1) {
+            return Ok(&[]);
+        }
+        let size = u64::from(info.chunk_size);
+        let (index, within) = (self.position / size, self.position % size);
+        self.load(index)?;
+        let within = usize::try_from(within).unwrap_or(usize::MAX);
+        let rest = self.chunk.expose().get(CHUNK_OVERHEAD.saturating_add(within)..);
+        let rest = rest.unwrap_or_default();
+        self.position += u64::try_from(rest.len()).unwrap_or(u64::MAX);
+        Ok(rest)
+    }
+
     fn load(&mut self, index: u64) -> Result<()> {
         if self.loaded != Some(index) {
             self.loaded = None;

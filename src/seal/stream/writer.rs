@@ -177,6 +177,30 @@ impl<W: Write + Seek> StreamWriter<W> {
         Ok(self.len - before)
     }
 
+    /// Adds plaintext; as [`Write::write_all`], with this crate's errors.
+    pub(crate) fn put(&mut self, mut bytes: &[u8]) -> Result<()> {
+        while !bytes.is_empty() {
+            let taken = self.take(bytes)?;
+            bytes = bytes.get(taken..).unwrap_or_default();
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<usize> {
+        if self.failed {
+            return Err(Error::Poisoned);
+        }
+        // A full chunk is sealed only when more comes: the last one is sealed as the last.
+        if self.chunk.len() == CHUNK_OVERHEAD + chunk_len() && !bytes.is_empty() {
+            self.seal_chunk(false)?;
+        }
+        let room = CHUNK_OVERHEAD + chunk_len() - self.chunk.len();
+        let taken = bytes.get(..room).unwrap_or(bytes);
+        self.chunk.extend_from_slice(taken);
+        self.len += wide(taken.len());
+        Ok(taken.len())
+    }
+
     fn seal_chunk(&mut self, last: bool) -> Result<()> {
         // Until it is written whole, also if `out` panics: a chunk that is sealed already must not
         // be taken for plaintext and sealed again.
@@ -218,21 +242,10 @@ fn fill(mut room: &mut [u8], input: &mut impl Read) -> io::Result<usize> {
 
 impl<W: Write + Seek> Write for StreamWriter<W> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        if self.failed {
-            return Err(io::Error::other(Error::Poisoned));
-        }
-        // A full chunk is sealed only when more comes: the last one is sealed as the last.
-        if self.chunk.len() == CHUNK_OVERHEAD + chunk_len() && !bytes.is_empty() {
-            self.seal_chunk(false).map_err(|error| match error {
-                Error::Stream(source) => source,
-                other => io::Error::other(other),
-            })?;
-        }
-        let room = CHUNK_OVERHEAD + chunk_len() - self.chunk.len();
-        let taken = bytes.get(..room).unwrap_or(bytes);
-        self.chunk.extend_from_slice(taken);
-        self.len += u64::try_from(taken.len()).map_err(io::Error::other)?;
-        Ok(taken.len())
+        self.take(bytes).map_err(|error| match error {
+            Error::Stream(source) => source,
+            other => io::Error::other(other),
+        })
     }
 
     /// Does nothing: a chunk is written when it is full.

@@ -12,10 +12,10 @@ use sha2::Sha256;
 
 /// A node and its DEK.
 #[derive(Clone)]
-pub(super) struct Node {
-    pub(super) dek: [u8; 32],
-    pub(super) cluster: String,
-    pub(super) node: String,
+pub(crate) struct Node {
+    pub(crate) dek: [u8; 32],
+    pub(crate) cluster: String,
+    pub(crate) node: String,
 }
 
 /// Where a record stands: log, index, era, era before.
@@ -158,14 +158,14 @@ impl Node {
     }
 
     /// The sealed header of a stream whose opened header is `head` and zeros.
-    pub(super) fn stream_header(&self, name: &str, mut head: Vec<u8>) -> Vec<u8> {
+    pub(crate) fn stream_header(&self, name: &str, mut head: Vec<u8>) -> Vec<u8> {
         head.resize(4096 - 49, 0);
         let aad = [&len64(name.as_bytes())[..], name.as_bytes()].concat();
         [self.name(2), self.xchacha_seal(self.stream_key(), &aad, [0xa5; 24], &head)].concat()
     }
 
     /// A whole stream. Its nonces are not random, so that a stream can be golden.
-    pub(super) fn stream(&self, name: &str, plan: &Plan<'_>) -> Vec<u8> {
+    pub(crate) fn stream(&self, name: &str, plan: &Plan<'_>) -> Vec<u8> {
         let mut stream = self.stream_header(name, plan.head());
         let mut chunks: Vec<&[u8]> = plan.plain.chunks(plan.chunk_size as usize).collect();
         if chunks.is_empty() {
@@ -182,7 +182,7 @@ impl Node {
     }
 
     /// What a stream's header holds, and the plaintext.
-    pub(super) fn open_stream(&self, name: &str, stream: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
+    pub(crate) fn open_stream(&self, name: &str, stream: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
         let (header, mut rest) = stream.split_at_checked(4096)?;
         let aad = [&len64(name.as_bytes())[..], name.as_bytes()].concat();
         let sealed = header.strip_prefix(&*self.name(2))?;
@@ -211,18 +211,18 @@ pub(super) fn chunk_key(content: &[u8; 32], prefix: &[u8; 16]) -> [u8; 32] {
 }
 
 /// What a stream is made of.
-pub(super) struct Plan<'a> {
-    pub(super) content: [u8; 32],
-    pub(super) index: u64,
-    pub(super) era: u64,
-    pub(super) chunk_size: u32,
-    pub(super) meta: &'a [u8],
-    pub(super) plain: &'a [u8],
+pub(crate) struct Plan<'a> {
+    pub(crate) content: [u8; 32],
+    pub(crate) index: u64,
+    pub(crate) era: u64,
+    pub(crate) chunk_size: u32,
+    pub(crate) meta: &'a [u8],
+    pub(crate) plain: &'a [u8],
 }
 
 impl Plan<'_> {
     /// The header, opened, up to its zeros.
-    pub(super) fn head(&self) -> Vec<u8> {
+    pub(crate) fn head(&self) -> Vec<u8> {
         let mut head = self.content.to_vec();
         for number in [self.index, self.era, self.plain.len() as u64] {
             head.extend_from_slice(&number.to_le_bytes());

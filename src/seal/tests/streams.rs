@@ -322,6 +322,112 @@ fn a_chunk_that_is_sealed_is_not_sealed_again_as_plaintext() {
 }
 
 #[test]
+fn a_stream_is_rewritten_under_another_content_key() {
+    let keyring = keyring();
+    let streams = keyring.streams();
+    let content = |stream: &[u8]| node(&keyring).open_stream("s", stream).unwrap().0[..32].to_vec();
+    for len in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK] {
+        let plain = pattern(len);
+        let old = write(&streams, "s", &plain);
+        let old_content = content(&old);
+        keyring.rotate_dek(crate::Reason::Leaked).unwrap();
+        // Both begin behind something else.
+        let behind = |mut bytes: Vec<u8>| {
+            bytes.splice(..0, *b"before");
+            let mut file = Cursor::new(bytes);
+            file.set_position(6);
+            file
+        };
+        let (new, sealed) = streams.rewrite("s", behind(old.clone()), behind(Vec::new())).unwrap();
+        let new = new.into_inner().split_off(6);
+        assert_eq!(Streams::dek_of(&new).unwrap(), keyring.status().deks[0].id);
+        assert_ne!(content(&new), old_content);
+        let (old, new) = (Cursor::new(old), Cursor::new(new));
+        let old = streams.open("s", old).unwrap();
+        let mut new = streams.open("s", new).unwrap();
+        assert_eq!(new.info().id, sealed.id());
+        sealed.durable();
+        assert_eq!(new.info(), &StreamInfo { id: new.info().id, ..old.info().clone() });
+        assert_ne!(new.info().id, old.info().id);
+        let mut read = Vec::new();
+        new.read_to_end(&mut read).unwrap();
+        assert!(read == plain, "{len}");
+        keyring.sweep().unwrap().finish().unwrap();
+    }
+    // Chunks of another size; and what does not open is not copied.
+    let plan = Plan {
+        content: [9; 32],
+        index: 1,
+        era: 1,
+        chunk_size: 1024,
+        meta: b"m",
+        plain: &pattern(5000),
+    };
+    let mut old = node(&keyring).stream("s", &plan);
+    let new = streams.rewrite("s", Cursor::new(&old), Cursor::new(Vec::new())).unwrap().0;
+    assert!(node(&keyring).open_stream("s", new.get_ref()).unwrap().1 == pattern(5000));
+    *old.last_mut().unwrap() ^= 1;
+    let refused = streams.rewrite("s", Cursor::new(&old), Cursor::new(Vec::new()));
+    assert!(matches!(refused.map(drop), Err(Error::Unauthentic)));
+}
+
+#[test]
+fn a_header_is_not_resealed_if_its_content_key_was_exposed() {
+    use crate::key::{LockRecord, Reason};
+    let place = Location::on(Arc::new(SimFs::new()), "/keys");
+    let me = Identity::new("prod", "m1").unwrap();
+    let keyring = Keyring::create(place, &me, Protector::none(), &[]).unwrap();
+    let streams = keyring.streams();
+    let mut header: [u8; HEAD] = write(&streams, "s", b"state")[..HEAD].try_into().unwrap();
+    // In the clear one DEK is as good as another.
+    keyring.rotate_dek(Reason::Age).unwrap();
+    streams.reseal_header("s", &mut header).unwrap().unwrap().durable();
+    keyring.sweep().unwrap().finish().unwrap();
+    assert_eq!(keyring.status().deks.len(), 1);
+
+    keyring.reconcile(&LockRecord::locked(1, &UnlockKey::generate().unwrap())).unwrap();
+    let before = header;
+    let refused = streams.reseal_header("s", &mut header);
+    assert!(matches!(&refused, Err(Error::Misuse(crate::Misuse::ExposedStream))));
+    assert!(refused.unwrap_err().to_string().contains("Streams::rewrite"));
+    assert_eq!(header, before);
+    assert!(matches!(streams.reseal_header("t", &mut header), Err(Error::Unauthentic)));
+
+    // One of the locked time, and then a leak: of the DEK before, and so of this one, too.
+    let mut header: [u8; HEAD] = write(&streams, "s", b"state")[..HEAD].try_into().unwrap();
+    keyring.rotate_dek(Reason::Requested).unwrap();
+    keyring.rotate_dek(Reason::Leaked).unwrap();
+    assert!(streams.reseal_header("s", &mut header).is_err());
+}
+
+/// A leak is declared while the header is sealed again: its content key, which is then exposed, must
+/// not come under the DEK that is made for the time after.
+#[test]
+fn a_leak_beside_a_resealing_is_not_missed() {
+    let disk = SimFs::new();
+    let place = Location::on(Arc::new(disk.clone()), "/keys");
+    let protector = Protector::unlock_key(&UnlockKey::generate().unwrap());
+    let me = Identity::new("prod", "m1").unwrap();
+    let keyring = Keyring::create(place, &me, protector, &[]).unwrap();
+    let streams = keyring.streams();
+    let mut header: [u8; HEAD] = write(&streams, "s", b"state")[..HEAD].try_into().unwrap();
+    keyring.rotate_dek(crate::Reason::Requested).unwrap();
+    // All that is reserved: the next use waits for the key file, which is being written.
+    drop(keyring.shared().acquire(1 << 20).unwrap());
+    let (go, begun) = std::sync::mpsc::channel();
+    disk.after_sync(move || {
+        go.send(()).unwrap();
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    });
+    let resealed = std::thread::scope(|scope| {
+        scope.spawn(|| keyring.rotate_dek(crate::Reason::Leaked).unwrap());
+        begun.recv().unwrap();
+        streams.reseal_header("s", &mut header).map(drop)
+    });
+    assert!(matches!(resealed, Err(Error::Misuse(crate::Misuse::ExposedStream))), "{resealed:?}");
+}
+
+#[test]
 fn a_header_is_resealed_alone() {
     let keyring = keyring();
     let streams = keyring.streams();

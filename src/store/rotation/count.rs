@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::fs::File;
 use crate::keyring::Sweep;
 use crate::store::Inner;
-use crate::store::format::{META, RECORD, RECORD_HEAD, SNAPSHOT, STATE};
+use crate::store::format::{META, RECORD, RECORD_HEAD, SNAPSHOT, STATE, SnapshotHeader};
 use crate::store::witness::Witness;
 use crate::wal::{Record, SegmentReader, Step, Tail};
 
@@ -15,7 +15,7 @@ use crate::wal::{Record, SegmentReader, Step, Tail};
 type Counted = (u32, Arc<dyn File>, PathBuf);
 
 /// How far a count has come.
-pub(super) struct Count {
+pub(in crate::store) struct Count {
     /// The segment that is looked at, or is next.
     segment: u32,
     /// Where in it, and the chain there.
@@ -25,17 +25,26 @@ pub(super) struct Count {
     /// that was active by then, or a later one.
     last: u32,
     end: u64,
+    /// The snapshot's header when the count began, until it is found in the last segment. That segment
+    /// may go before: then the header is in the next one, perhaps under the same, exposed DEK.
+    header: Option<SnapshotHeader>,
 }
 
 impl Count {
-    pub(super) fn new(inner: &Inner) -> Self {
+    pub(in crate::store) fn new(inner: &Inner) -> Self {
         let writer = inner.writer();
         let (last, end) = (writer.segment, writer.out.end());
-        Self { segment: 0, offset: 0, chain: 0, last, end }
+        let header = writer.snapshot.clone();
+        Self { segment: 0, offset: 0, chain: 0, last, end, header }
     }
 
     /// Shows the next `budget` bytes of segments; `false` after the last.
-    pub(super) fn go_on(&mut self, inner: &Inner, budget: u64, sweep: &mut Sweep) -> Result<bool> {
+    pub(in crate::store) fn go_on(
+        &mut self,
+        inner: &Inner,
+        budget: u64,
+        sweep: &mut Sweep,
+    ) -> Result<bool> {
         let Some((id, file, path)) = self.at(inner)? else { return Ok(false) };
         if id != self.segment {
             (self.segment, self.offset, self.chain) = (id, 0, 0);
@@ -49,6 +58,7 @@ impl Count {
                 Some(Step::Record(record)) => {
                     see(&reader, record, sweep)
                         .map_err(|e| e.in_file(&path).at_offset(record.offset))?;
+                    self.header.take_if(|header| header[..] == *reader.data());
                 }
                 None | Some(Step::End { tail: Tail::Clean, .. }) => {
                     return Ok(self.go_to(id.saturating_add(1)));
@@ -101,7 +111,8 @@ impl Count {
     }
 
     /// Shows what is in no segment.
-    pub(super) fn finish(self, inner: &Inner, sweep: &mut Sweep) -> Result<()> {
+    pub(in crate::store) fn finish(self, inner: &Inner, sweep: &mut Sweep) -> Result<()> {
+        self.header.iter().try_for_each(|header| sweep.see(&header[..]))?;
         let cells = Witness::sealed(&*inner.fs, &inner.dir)?;
         cells.iter().try_for_each(|cell| sweep.see(cell))
     }

@@ -260,6 +260,25 @@ fn every_step_of_a_rotation_can_be_its_last() {
 }
 
 #[test]
+fn every_step_of_copying_a_snapshot_can_be_its_last() {
+    let (disk, keyring, store) = fresh();
+    store.apply(entries(1..=8, 1)).unwrap();
+    let state = vec![7; (64 << 10) + 1];
+    store.install(take_snapshot(&store, id(2, 1), &state), Change::new()).unwrap();
+    keyring.rotate_dek(Reason::Leaked).unwrap();
+    store.apply(entries(9..=9, 2)).unwrap();
+    drop((store, keyring));
+    let call = |_: &Keyring, store: &Store| {
+        let mut rotation = store.rotation().budget(700);
+        while store.stats().snapshots_rewritten == 0 {
+            assert!(matches!(rotation.step()?, Step::Rewritten { .. }));
+        }
+        Ok(())
+    };
+    crash(&Case { name: "the snapshot is copied", call }, &disk.after_kill());
+}
+
+#[test]
 fn a_rotation_after_a_failed_one_names_the_old_dek_nowhere_after_a_power_cut() {
     let (disk, keyring, store) = fresh();
     for n in 0..3 {

@@ -21,6 +21,8 @@ enum Op {
     Meta(u8),
     Snapshot(u8),
     RotateDek,
+    /// The DEK leaked, and with it the snapshot's content key.
+    Leak,
     ChangeUnlockKey,
     RotationSteps(u8),
     Reopen,
@@ -147,6 +149,7 @@ fn do_it(
     }
     match op {
         Op::RotateDek => keyring.rotate_dek(Reason::Requested).map(drop),
+        Op::Leak => keyring.rotate_dek(Reason::Leaked).map(drop),
         Op::ChangeUnlockKey => {
             // The same key again would change nothing: two take turns.
             keyring.reconcile(&LockRecord::locked(version, &key(version))).map(drop)
@@ -196,6 +199,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => any::<u8>().prop_map(Op::Meta),
         1 => any::<u8>().prop_map(Op::Snapshot),
         1 => Just(Op::RotateDek),
+        1 => Just(Op::Leak),
         1 => Just(Op::ChangeUnlockKey),
         3 => (1..12_u8).prop_map(Op::RotationSteps),
         2 => Just(Op::Reopen),

@@ -165,6 +165,7 @@ fn a_step_is_bounded_and_tells_what_is_left() {
             Step::Dropped => {}
             Step::Done => break,
             Step::Waiting => panic!("nothing is on its way"),
+            Step::Rewritten { .. } => panic!("nothing was exposed"),
         }
     }
     assert_eq!(resealed, 80);
