@@ -3,7 +3,7 @@
 //! A record is bound to its index, its era and the era before it, which is no name for one content: a
 //! log may write an index again in the same era, and be put back. So the state cell holds the chain of
 //! its segment, and with it the *set* of records. It needs no key: without the DEK nobody makes another
-//! record under the same tag, so a record's head stands for all of it. Whoever has the DEK can; against
+//! record under the same tag, so a record's tag stands for all of it. Whoever has the DEK can; against
 //! them the chain binds nothing.
 
 use core::fmt;
@@ -11,22 +11,20 @@ use core::fmt;
 use sha2::{Digest, Sha256};
 
 use super::format::{RECORD, RECORD_HEAD, STATE};
+use crate::crypto::TAG_LEN;
 use crate::seal::RECORD_OVERHEAD;
 use crate::wal::Kind;
 
 const LABEL: &[u8] = b"nodeseal/v1/segment";
-/// Kind and length of a frame.
-const FRAME: usize = 9;
-/// What is hashed of an entry's frame, in bytes.
-const ENTRY: usize = FRAME + RECORD_HEAD + RECORD_OVERHEAD;
+/// What is hashed of an entry's frame, in bytes: kind, ids, tag. Less than SHA-256 takes in one block.
+const ENTRY: usize = 1 + RECORD_HEAD + TAG_LEN;
 
 /// A chain as it is stored.
 pub(super) type Chain = [u8; 32];
 
-/// The chain of a segment up to some frame:
-/// `SHA-256("nodeseal/v1/segment" · segment number 8 · heads)`, where a frame's head is
-/// `kind 1 · length of its data 8`, then of an entry the first 65 bytes (ids, and the record's header
-/// and tag), of any other frame all of its data. States and the CRC record are left out.
+/// The chain of a segment up to some frame: `SHA-256("nodeseal/v1/segment" · segment number 8 · heads)`.
+/// An entry's head is `kind 1 · index 8 · era 8 · era of the entry before 8 · its record's tag 16`, that
+/// of any other frame `kind 1 · length 8 · data`. States and the CRC record have none.
 #[derive(Clone)]
 pub(super) struct Heads(Sha256);
 
@@ -36,30 +34,36 @@ impl Heads {
         Self(Sha256::new().chain_update(LABEL).chain_update(number.to_le_bytes()))
     }
 
-    /// Adds a frame whose data is `parts`, joined.
+    /// Adds an entry.
+    pub(super) fn entry(&mut self, ids: &[u8; RECORD_HEAD], record: &[u8]) {
+        let mut head = [0; ENTRY];
+        let (start, tag) = head.split_at_mut(1 + RECORD_HEAD);
+        let (kind, rest) = start.split_at_mut(1);
+        kind.copy_from_slice(&RECORD.number().to_le_bytes()[..1]);
+        rest.copy_from_slice(ids);
+        let stored = record.get(RECORD_OVERHEAD - TAG_LEN..RECORD_OVERHEAD);
+        tag.copy_from_slice(stored.unwrap_or(&[0; TAG_LEN]));
+        // One update for each: the appends of a change hash nothing else.
+        self.0.update(head);
+    }
+
+    /// Adds a frame that is no entry and whose data is `parts`, joined.
     pub(super) fn frame(&mut self, kind: Kind, parts: &[&[u8]]) {
         if matches!(kind, Kind::Crc | STATE) {
             return;
         }
         let len: usize = parts.iter().map(|part| part.len()).sum();
-        let mut head = [0; ENTRY];
-        let (start, mut rest) = head.split_at_mut(FRAME);
-        let [number, ..] = kind.number().to_le_bytes();
-        let len = u64::try_from(len).unwrap_or(u64::MAX).to_le_bytes();
-        start.iter_mut().zip([number].iter().chain(&len)).for_each(|(to, from)| *to = *from);
-        if kind != RECORD {
-            self.0.update(start);
-            parts.iter().for_each(|part| self.0.update(part));
-            return;
+        self.0.update(&kind.number().to_le_bytes()[..1]);
+        self.0.update(u64::try_from(len).unwrap_or(u64::MAX).to_le_bytes());
+        parts.iter().for_each(|part| self.0.update(part));
+    }
+
+    /// Adds a frame as it was read.
+    pub(super) fn stored(&mut self, kind: Kind, data: &[u8]) {
+        match data.split_first_chunk() {
+            Some((ids, record)) if kind == RECORD => self.entry(ids, record),
+            _ => self.frame(kind, &[data]),
         }
-        // In one piece: an append hashes no more often than this.
-        for part in parts {
-            let (to, left) = rest.split_at_mut(part.len().min(rest.len()));
-            to.copy_from_slice(part.split_at(to.len()).0);
-            rest = left;
-        }
-        let used = ENTRY - rest.len();
-        self.0.update(head.split_at(used).0);
     }
 
     /// The chain behind the last frame.

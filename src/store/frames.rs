@@ -6,8 +6,7 @@ use super::Inner;
 use super::chain::Heads;
 use super::change::Change;
 use super::format::{
-    self, Extra, META, Meta, RECORD, RECORD_HEAD, SNAPSHOT, STATE, SnapshotHeader, TABLE, meta_row,
-    record_head,
+    self, Extra, META, Meta, RECORD, SNAPSHOT, STATE, SnapshotHeader, TABLE, meta_row, record_head,
 };
 use super::index::Slot;
 use super::table::{self, Part};
@@ -54,8 +53,7 @@ impl Inner {
         for (id, record) in &change.entries {
             let head = record_head(*id, prev);
             let frame = frames.put_around(RECORD, &head, record.clone())?;
-            let data = record.start.saturating_sub(RECORD_HEAD)..record.end;
-            heads.frame(RECORD, &[frames.bytes().get(data).ok_or(Misuse::Buffer)?]);
+            heads.entry(&head, frames.bytes().get(record.clone()).ok_or(Misuse::Buffer)?);
             slots.push(writer.slot(*id, frame.start, frame.len())?);
             prev = id.era;
         }

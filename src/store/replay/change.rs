@@ -75,7 +75,7 @@ pub(super) fn read(
                 if record.check != Check::Good || record.odd_word {
                     note(&mut change, record.offset, "an altered frame");
                 }
-                heads.frame(record.kind, &[reader.data()]);
+                heads.stored(record.kind, reader.data());
                 let taken = change.take(record, &reader, segment, reading);
                 match taken.map_err(|e| e.in_file(path).at_offset(record.offset)) {
                     Ok(true) => {

@@ -131,7 +131,8 @@ impl Reseal {
                 self.deks.push(dek);
             }
             let head = record_head(*id, prev);
-            let frame = put(&mut frames, &mut self.heads, RECORD, &[&head, record])?;
+            self.heads.entry(&head, record);
+            let frame = frames.put(RECORD, &[&head, record])?;
             let out_of_range = || Error::damaged("a segment that is too long");
             let start = self.out.end() + u64::try_from(frame.start).unwrap_or(u64::MAX);
             let new = Slot {
