@@ -96,7 +96,7 @@ fn log_opening(c: &mut Criterion) {
     let me = Identity::new("prod", "m1").expect("valid names");
     let disk = SimFs::new();
     let keyring = create(&disk, &me, &UnlockKey::generate().expect("a key"));
-    let log = keyring.log("raft").expect("a valid name");
+    let log = keyring.keyspace("raft").expect("a keyspace").log();
     let id = |index: usize| LogId::new(index as u64 + 1, Era::term(1 + index as u64 / 1000));
     let mut stored = Vec::new();
     let mut after = LogId::START;

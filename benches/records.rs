@@ -31,7 +31,7 @@ fn id(index: usize) -> LogId {
 
 fn records(c: &mut Criterion) {
     let keyring = keyring();
-    let log = keyring.log("raft").expect("a valid name");
+    let log = keyring.keyspace("raft").expect("a keyspace").log();
     let after = LogId::new(0, TERM);
     for batch in BATCHES {
         let mut group = c.benchmark_group(format!("batch-{batch}"));
@@ -87,7 +87,7 @@ fn records(c: &mut Criterion) {
 /// As a store does when it starts: many records that stand one after the other in memory.
 fn bulk(c: &mut Criterion) {
     const COUNT: usize = 100_000;
-    let log = keyring().log("raft").expect("a valid name");
+    let log = keyring().keyspace("raft").expect("a keyspace").log();
     let after = LogId::new(0, TERM);
     let mut group = c.benchmark_group("open-100000");
     for size in [64, 256] {
@@ -121,7 +121,7 @@ fn split(memory: &mut [u8], size: usize) -> Vec<(LogId, &mut [u8])> {
 
 /// From memory to memory, which has all been used before.
 fn streams(c: &mut Criterion) {
-    let streams = keyring().streams();
+    let streams = keyring().keyspace("raft").expect("a keyspace").streams();
     let plain = vec![7; STREAM];
     let mut memory = vec![7; STREAM + STREAM / 1024];
     let mut read = vec![7; STREAM];

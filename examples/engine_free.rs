@@ -7,13 +7,13 @@
 //!
 //! | step | call | durable before it continues |
 //! |---|---|---|
-//! | first start | `Keyring::create`, then an empty log with its state cell | both when they return: file, name and directory |
-//! | start | `Keyring::open`, `unlock`, `reconcile` | done when they return |
+//! | first start | `Keyring::create`, `keyspace`, then an empty log with its state cell | all when they return: file, name and directory |
+//! | start | `Keyring::open`, `unlock`, `reconcile`, `keyspace` | done when they return |
 //! | | `open_state`: the log must end where it says | what was found, written again; without what was not acknowledged |
 //! | append | `batch`, `push`, `seal`; `seal_state` | records and state cell, under one fsync, before the entries are acknowledged and `durable` is called |
 //! | rotate | `rotate_dek` | done when it returns; from then on the new DEK seals |
 //! | re-seal | `reseal` of everything, in bounded steps, only where it is still stored | each new location, before its old one is overwritten or removed |
-//! | end of the rotation | `sweep`, `see` everything, `finish` | everything re-sealed, before `sweep` |
+//! | end of the rotation | `sweep`, `see` everything, `shown`, `finish` | everything re-sealed, before `sweep` |
 //!
 //! Never: acknowledge before the fsync; write after a failed write or fsync, but open the log again;
 //! take a missing log for a new one; use an index twice for two entries of one era (raft has a new
@@ -67,6 +67,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     log.reseal()?;
     let mut sweep = keyring.sweep()?;
     log.sealed(|sealed| sweep.see(sealed))?;
+    sweep.shown(log.name());
     assert!(sweep.finish()?.is_empty(), "the old DEK is named nowhere");
     assert_eq!(keyring.status().deks.len(), 1);
     assert_eq!(entries(&log)?, 3);

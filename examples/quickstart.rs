@@ -142,7 +142,7 @@ fn native(dir: &Path) -> Result<()> {
 
 /// Records under their own checks alone, without the store's.
 fn moved(keyring: &Keyring) -> Result<()> {
-    let (log, term) = (keyring.log("records")?, Era::term(1));
+    let (log, term) = (keyring.keyspace("records")?.log(), Era::term(1));
     let mut seventh = [&[0; RECORD_OVERHEAD], PAYLOAD.as_bytes()].concat();
     let mut eighth = seventh.clone();
     log.seal_in_place(LogId::new(7, term), term, &mut seventh)?.durable();
@@ -153,6 +153,8 @@ fn moved(keyring: &Keyring) -> Result<()> {
     fact!(matches!(replaced, Err(Error::Unauthentic)), "a record in another's place is refused");
     let opened = log.open_in_place(LogId::new(7, term), term, &mut seventh)?;
     fact!(*opened == *PAYLOAD.as_bytes(), "in its own place it opens");
+    drop(log);
+    fact!(keyring.forget("records")?, "nothing of it is kept: its keyspace is forgotten");
     Ok(())
 }
 

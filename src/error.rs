@@ -23,6 +23,9 @@ pub enum Error {
     WrongKey,
     /// The data is sealed under a DEK that the keyring does not hold (id in hexadecimal).
     UnknownDek(String),
+    /// The keyring has no keyspace of this name: the key file is one from before it was registered, or it was
+    /// forgotten.
+    UnknownKeyspace(String),
     /// A key is needed and none was given.
     KeyRequired,
     /// The text is not an unlock key.
@@ -223,6 +226,14 @@ pub enum Misuse {
     /// The DEK of a stream's header was exposed, and with it the content key, which a new header would
     /// keep: copy the stream with [`Streams::rewrite`](crate::seal::Streams::rewrite).
     ExposedStream,
+    /// The keyspace of this name is open in this process already.
+    KeyspaceOpen(String),
+    /// A store of this name was created earlier.
+    KeyspaceRegistered(String),
+    /// There is no room for another keyspace beside these.
+    TooManyKeyspaces(Vec<String>),
+    /// These keyspaces were not shown to the sweep.
+    NotShown(Vec<String>),
 }
 
 /// What kind of failure an [`Error`] is, for exit codes and metrics.
@@ -254,9 +265,11 @@ impl Error {
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         match self {
-            Self::WrongKey | Self::UnknownDek(_) | Self::KeyRequired | Self::KeyText(_) => {
-                ErrorKind::Key
-            }
+            Self::WrongKey
+            | Self::UnknownDek(_)
+            | Self::UnknownKeyspace(_)
+            | Self::KeyRequired
+            | Self::KeyText(_) => ErrorKind::Key,
             Self::Unauthentic | Self::Damaged { .. } | Self::RolledBack { .. } => {
                 ErrorKind::Damaged
             }

@@ -25,6 +25,7 @@ use crate::secret::SecretBytes;
 mod create;
 mod follow;
 mod inspect;
+mod keyspace;
 mod live;
 mod open;
 mod set;
@@ -39,6 +40,7 @@ mod text;
 pub use create::Protector;
 pub(crate) use follow::Follower;
 pub use inspect::{Inspection, SlotInfo};
+pub use keyspace::{Keyspace, KeyspaceId};
 pub(crate) use live::{LiveDek, Pin};
 pub use open::{LockPolicy, LockedKeyring, Opened, UnlockError};
 use set::KeySet;
@@ -47,7 +49,7 @@ pub(crate) use shared::Shared;
 use slot::Slot;
 #[cfg(nodeseal_ct)]
 pub(crate) use slot::wrap_unwrap;
-pub use status::{DekStatus, Exposed, SlotKind, SlotStatus, Status};
+pub use status::{DekStatus, Exposed, KeyspaceStatus, SlotKind, SlotStatus, Status};
 pub use sweep::Sweep;
 
 /// How far the version of a lock record may be beyond the one applied.
@@ -86,6 +88,8 @@ impl<P: AsRef<Path>> From<P> for Location {
 }
 
 /// An open, unlocked key file.
+///
+/// What seals and opens belongs to a [`Keyspace`]: [`Keyring::keyspace`], or a [`Store`](crate::Store).
 ///
 /// Clones are handles on the same keys: cheap, `Send + Sync + 'static`, and all see a rotation at
 /// once. The lock on the key file is released when the last of them, and of the sealers made from

@@ -67,7 +67,7 @@ pub use error::{Error, ErrorKind, KeyTextFault, Misuse, Place, Result};
 pub use key::{
     Costs, DekId, Identity, LockRecord, Passphrase, Protection, Reason, Rekey, UnlockKey,
 };
-pub use keyring::{Keyring, LockPolicy, LockedKeyring, Opened, Protector, Status, Sweep};
+pub use keyring::{Keyring, Keyspace, LockPolicy, LockedKeyring, Opened, Protector, Status, Sweep};
 pub use store::Store;
 
 /// The README's example must compile and run.

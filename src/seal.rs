@@ -10,6 +10,8 @@
 //! Which format is opened is the opener's choice; the first byte is checked, never dispatched on.
 //! `docs/design.md` has the bytes of each.
 //!
+//! Every sealer belongs to a [`Keyspace`], in which alone opens what it seals.
+//!
 //! What is sealed belongs to one node and never leaves it: peers get the plaintext through the
 //! transport's TLS and seal it for themselves.
 
@@ -18,7 +20,7 @@ use std::sync::Arc;
 use crate::crypto::hkdf;
 use crate::error::{Error, Result};
 use crate::key::DekId;
-use crate::keyring::{LiveDek, Pin, Shared};
+use crate::keyring::{Keyspace, LiveDek, Pin};
 use crate::secret::SecretKey;
 
 mod batch;
@@ -98,22 +100,19 @@ fn named(format: u8, sealed: &[u8]) -> Result<DekId> {
     }
 }
 
-/// The key of a DEK for one format, and one log where the format is the record's.
-fn key(shared: &Shared, dek: &LiveDek, format: u8, log: &str) -> Arc<SecretKey> {
-    dek.derived(format, log, |dek| {
+/// The key of a DEK for one format in one keyspace.
+fn key(keyspace: &Keyspace, dek: &LiveDek, format: u8) -> Arc<SecretKey> {
+    let id = keyspace.id_bytes();
+    dek.derived(format, id, |dek| {
         const RECORD_LABEL: &str = "nodeseal/v1/record";
         const STREAM_LABEL: &str = "nodeseal/v1/stream";
         const CELL_LABEL: &str = "nodeseal/v1/cell";
-        let (cluster, node) = (shared.identity().cluster(), shared.identity().node());
-        let (cluster, node) = (cluster.as_bytes(), node.as_bytes());
+        let identity = keyspace.shared().identity();
+        let (cluster, node) = (identity.cluster().as_bytes(), identity.node().as_bytes());
         match format {
-            RECORD => hkdf::derive(
-                dek.expose(),
-                RECORD_LABEL,
-                &[&[RECORD], cluster, node, log.as_bytes()],
-            ),
-            STREAM => hkdf::derive(dek.expose(), STREAM_LABEL, &[&[STREAM], cluster, node]),
-            _ => hkdf::derive(dek.expose(), CELL_LABEL, &[&[CELL], cluster, node]),
+            RECORD => hkdf::derive(dek.expose(), RECORD_LABEL, &[&[RECORD], cluster, node, id]),
+            STREAM => hkdf::derive(dek.expose(), STREAM_LABEL, &[&[STREAM], cluster, node, id]),
+            _ => hkdf::derive(dek.expose(), CELL_LABEL, &[&[CELL], cluster, node, id]),
         }
     })
 }

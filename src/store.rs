@@ -12,6 +12,9 @@
 //! | `store.<name>.tmp` | files that are being made |
 //! | `store.lock` | the lock of the process that has it open; never renamed or removed |
 //!
+//! A store is registered in the key file under its name, as a [`Keyspace`]. It opens from
+//! whatever directory it was moved to, and no other store opens in its place.
+//!
 //! Other files in the directory are left alone. `docs/design.md` has the bytes.
 //!
 //! Calls block; none is `async`. [`Store::state`], [`Store::meta`], [`Store::anchor`] and their like
@@ -65,7 +68,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, Rw
 
 use crate::error::{Error, Misuse, Result};
 use crate::fs::{Fs, Lock};
-use crate::keyring::Keyring;
+use crate::keyring::{Keyring, Keyspace};
 use crate::process::Process;
 use crate::seal::{Cells, Log, LogId, State, Streams};
 use crate::secret::SecretBytes;
@@ -138,11 +141,10 @@ pub struct Store {
 struct Inner {
     fs: Arc<dyn Fs>,
     dir: PathBuf,
-    /// The log's name.
+    /// The store's name.
     name: String,
-    /// The name of its snapshots' streams.
-    stream: String,
     keyring: Keyring,
+    keyspace: Keyspace,
     log: Log,
     cells: Cells,
     streams: Streams,

@@ -117,7 +117,7 @@ fn a_slot_beyond_the_ceiling_takes_no_memory() {
 #[test]
 fn sealing_and_opening_records_in_place_allocates_nothing() {
     let keyring = keyring();
-    let log = keyring.log("raft").unwrap();
+    let log = keyring.keyspace("raft").unwrap().log();
     let mut buffers = vec![vec![7; RECORD_OVERHEAD + 300]; 64];
     let id = |index: usize| LogId::new(index as u64 + 1, Era::term(1 + index as u64 / 20));
     let mut records: Vec<_> =
@@ -170,7 +170,7 @@ fn no_kernel_allocates() {
 #[test]
 fn threads_hold_a_chunk_each() {
     const PEAK: isize = 300 << 10;
-    let streams = keyring().streams();
+    let streams = keyring().keyspace("raft").unwrap().streams();
     let threads = NonZeroUsize::new(3).unwrap();
     let plain = vec![7; 8 << 20];
     let file = tempfile::tempfile().unwrap();
@@ -195,7 +195,7 @@ fn threads_hold_a_chunk_each() {
 #[test]
 fn a_stream_of_64_mib_is_written_and_read_in_constant_memory() {
     const PEAK: isize = 300 << 10;
-    let streams = keyring().streams();
+    let streams = keyring().keyspace("raft").unwrap().streams();
     let block = [0x6b; 1 << 16];
     let file = tempfile::tempfile().unwrap();
     let (count, (mut file, sealed)) = counted(|| {

@@ -33,8 +33,11 @@ fn passphrase() -> Passphrase {
     Passphrase::new(SecretBytes::from(&b"correct horse battery staple"[..])).unwrap()
 }
 
+/// With a keyspace from the beginning, so that every copy of the key file has its id.
 fn create(disk: &SimFs, protector: Protector) -> Keyring {
-    Keyring::create(place(disk), &me(), protector, &[("tls", b"pem")]).unwrap()
+    let keyring = Keyring::create(place(disk), &me(), protector, &[("tls", b"pem")]).unwrap();
+    drop(keyring.keyspace("raft").unwrap());
+    keyring
 }
 
 fn open(disk: &SimFs, key: &UnlockKey) -> Result<Keyring> {
@@ -53,7 +56,7 @@ fn copy(disk: &SimFs) -> SimFs {
 
 fn seal(keyring: &Keyring, text: &[u8]) -> Vec<u8> {
     let mut record = [vec![0; RECORD_OVERHEAD], text.to_vec()].concat();
-    let (log, id) = (keyring.log("raft").unwrap(), LogId::new(1, Era::term(1)));
+    let (log, id) = (keyring.keyspace("raft").unwrap().log(), LogId::new(1, Era::term(1)));
     log.seal_in_place(id, Era::NONE, &mut record).unwrap().durable();
     record
 }
@@ -61,12 +64,14 @@ fn seal(keyring: &Keyring, text: &[u8]) -> Vec<u8> {
 fn read(keyring: &Keyring, record: &[u8]) -> Result<Vec<u8>> {
     let mut record = record.to_vec();
     let id = LogId::new(1, Era::term(1));
-    Ok(keyring.log("raft")?.open_in_place(id, Era::NONE, &mut record)?.to_vec())
+    Ok(keyring.keyspace("raft")?.log().open_in_place(id, Era::NONE, &mut record)?.to_vec())
 }
 
 /// Nothing sealed is kept: every retiring DEK goes.
 fn sweep(keyring: &Keyring) {
-    keyring.sweep().unwrap().finish().unwrap();
+    let mut sweep = keyring.sweep().unwrap();
+    sweep.shown("raft");
+    sweep.finish().unwrap();
 }
 
 /// The defender makes `change` on a disk as `start` leaves it, once whole and once with the power cut at

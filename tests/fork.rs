@@ -80,7 +80,7 @@ fn no_prefix_repeats_in_a_forked_child() {
     let me = Identity::new("prod", "m1").unwrap();
     let protector = Protector::unlock_key(&UnlockKey::generate().unwrap());
     let keyring = Keyring::create(dir.path(), &me, protector, &[]).unwrap();
-    let log = keyring.log("raft").unwrap();
+    let log = keyring.keyspace("raft").unwrap().log();
     let prefix = |sealed: &[u8]| sealed[9..25].to_vec();
     let mut prefixes = BTreeSet::new();
     for round in 0..ROUNDS {

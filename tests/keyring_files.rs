@@ -63,7 +63,9 @@ fn one_handle_at_a_time_until_the_last_one_goes() {
     let dir = dir.path();
     let key = UnlockKey::generate().unwrap();
     let keyring = Keyring::create(dir, &me(), Protector::unlock_key(&key), &[]).unwrap();
-    let (log, cells, streams) = (keyring.log("raft").unwrap(), keyring.cells(), keyring.streams());
+    let raft = keyring.keyspace("raft").unwrap();
+    let (log, cells, streams) = (raft.log(), raft.cells(), raft.streams());
+    drop(raft);
     let busy = || assert!(matches!(unlock(dir, &key), Err(Error::Busy(_))));
     busy();
     drop(keyring);
@@ -103,23 +105,24 @@ fn a_whole_life() {
     let (id, prev) = (LogId::new(1, Era::term(1)), Era::NONE);
     let keyring = Keyring::create(dir, &me(), Protector::unlock_key(&first), &[]).unwrap();
     let mut record = [vec![0; RECORD_OVERHEAD], b"entry".to_vec()].concat();
-    keyring.log("raft").unwrap().seal_in_place(id, prev, &mut record).unwrap().durable();
+    keyring.keyspace("raft").unwrap().log().seal_in_place(id, prev, &mut record).unwrap().durable();
     drop(keyring);
 
     let keyring = unlock(dir, &first).unwrap();
     keyring.reconcile(&LockRecord::locked(1, &second)).unwrap();
-    let log = keyring.log("raft").unwrap();
+    let log = keyring.keyspace("raft").unwrap().log();
     if let Some(sealed) = log.reseal(id, prev, &mut record).unwrap() {
         sealed.durable();
     }
     let mut sweep = keyring.sweep().unwrap();
     sweep.see(&record).unwrap();
+    sweep.shown("raft");
     assert_eq!(sweep.finish().unwrap(), []);
     drop((log, keyring));
 
     assert!(matches!(unlock(dir, &first), Err(Error::WrongKey)));
     let keyring = unlock(dir, &second).unwrap();
-    let log = keyring.log("raft").unwrap();
+    let log = keyring.keyspace("raft").unwrap().log();
     assert_eq!(log.open_in_place(id, prev, &mut record).unwrap(), b"entry");
     keyring.destroy().unwrap();
     assert!(matches!(unlock(dir, &second), Err(Error::Missing(_))));

@@ -46,6 +46,8 @@ struct KeySet {
     cards: Vec<Vec<u8>>,
     /// Exposed, bytes.
     attachments: BTreeMap<String, (u8, Vec<u8>)>,
+    /// Name, id, made.
+    keyspaces: Vec<(String, Vec<u8>, u8)>,
 }
 
 fn hmac(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
@@ -185,6 +187,7 @@ fn decode(set: &[u8], epoch: u64, kek_version: u64) -> KeySet {
         leak: 0,
         cards: Vec::new(),
         attachments: BTreeMap::new(),
+        keyspaces: Vec::new(),
     };
     let mut rest = &set[1..];
     while let [tag, a, b, c, d, after @ ..] = rest {
@@ -207,6 +210,12 @@ fn decode(set: &[u8], epoch: u64, kek_version: u64) -> KeySet {
                 let (name, bytes) = value[2..].split_at(usize::from(value[1]));
                 let name = String::from_utf8(name.to_vec()).unwrap();
                 assert!(decoded.attachments.insert(name, (value[0], bytes.to_vec())).is_none());
+            }
+            6 => {
+                let name = String::from_utf8(value[18..].to_vec()).unwrap();
+                assert_eq!(usize::from(value[17]), name.len());
+                assert!(decoded.keyspaces.iter().all(|(before, ..)| *before < name));
+                decoded.keyspaces.push((name, value[..16].to_vec(), value[16]));
             }
             _ => panic!("field {tag}"),
         }
@@ -250,6 +259,9 @@ fn agree(set: &KeySet, keyring: &Keyring) {
     }
     let attached: Vec<_> = set.attachments.iter().map(|(n, (e, _))| (n.clone(), *e == 1)).collect();
     assert_eq!(attached, status.attachments);
+    let keyspaces = status.keyspaces.iter();
+    let keyspaces = keyspaces.map(|k| (k.name.clone(), k.id.to_bytes().to_vec(), u8::from(k.made)));
+    assert!(keyspaces.eq(set.keyspaces.iter().cloned()));
     for (name, (_, bytes)) in &set.attachments {
         assert_eq!(keyring.attachment(name).unwrap().expose(), bytes);
     }
@@ -268,6 +280,8 @@ fn what_a_keyring_writes_is_what_the_design_says() {
     keyring.reconcile(&LockRecord::locked(3, &key)).unwrap();
     keyring.add_passphrase(&phrase("open sesame"), Costs::new(19 << 10, 2, 2).unwrap()).unwrap();
     keyring.rotate_dek(Reason::Age).unwrap();
+    // In the order of their names.
+    let keyspaces = ["second", "first"].map(|name| keyring.keyspace(name).unwrap());
     let bytes = key.secret().expose();
     let set = read(&text(dir), With::UnlockKey(bytes)).unwrap();
     agree(&set, &keyring);
@@ -275,6 +289,9 @@ fn what_a_keyring_writes_is_what_the_design_says() {
     assert_eq!((set.rotation, set.deks.len()), ((1, 0, 1 << 6, 1 << 1), 2));
     assert_eq!(set.cards[0], card(bytes));
     assert_eq!(set.cards.len(), 2);
+    assert_eq!(set.keyspaces.len(), 2);
+    let second = ("second".to_owned(), keyspaces[0].id().to_bytes().to_vec(), 1);
+    assert_eq!(set.keyspaces[1], second);
     assert_eq!(read(&text(dir), With::Passphrase("open sesame")).unwrap(), set);
     for wrong in [With::Nothing, With::Passphrase("sesame"), With::UnlockKey(&[0; 32])] {
         assert_eq!(read(&text(dir), wrong), None);
@@ -346,11 +363,12 @@ impl Fixture {
         assert_eq!(hex(&set.deks[0].0), self.fact(&format!("{which}-dek")));
         assert_eq!(keyring.attachment("tls-key").unwrap().expose(), b"not a real key");
         let mut record = unhex(self.fact(&format!("{which}-record")));
-        let log = keyring.log("raft").unwrap();
+        let raft = keyring.keyspace("raft").unwrap();
+        let log = raft.log();
         let (id, prev) = (LogId::new(7, Era::term(2)), Era::term(1));
         assert_eq!(log.open_in_place(id, prev, &mut record).unwrap(), b"an entry");
         let cell = unhex(self.fact(&format!("{which}-cell")));
-        assert_eq!(keyring.cells().open("votes", b"raft", &cell).unwrap().expose(), b"a vote");
+        assert_eq!(raft.cells().open("votes", b"raft", &cell).unwrap().expose(), b"a vote");
     }
 }
 
@@ -371,7 +389,7 @@ fn committed_files_open_today() {
     fixture.check("locked", &keyring, &set);
     let status = keyring.status();
     assert_eq!((status.protection, status.kek_version), (Protection::Locked, 5));
-    assert_eq!((status.deks.len(), status.epoch, status.passphrases), (2, 4, 1));
+    assert_eq!((status.deks.len(), status.epoch, status.passphrases), (2, 5, 1));
 
     let set = read(&text(&fixture.dir.join("clear")), With::Nothing).unwrap();
     let (_dir, Opened::Unlocked(keyring)) = fixture.copy("clear") else { panic!("locked") };
@@ -403,8 +421,9 @@ fn make_the_committed_files() {
         }
         let mut record = [vec![0; RECORD_OVERHEAD], b"an entry".to_vec()].concat();
         let (id, prev) = (LogId::new(7, Era::term(2)), Era::term(1));
-        keyring.log("raft").unwrap().seal_in_place(id, prev, &mut record).unwrap().durable();
-        let cell = keyring.cells().seal("votes", b"raft", b"a vote").unwrap();
+        let raft = keyring.keyspace("raft").unwrap();
+        raft.log().seal_in_place(id, prev, &mut record).unwrap().durable();
+        let cell = raft.cells().seal("votes", b"raft", b"a vote").unwrap();
         let with =
             if which == "clear" { With::Nothing } else { With::UnlockKey(key.secret().expose()) };
         let set = read(&text(&dir), with).unwrap();

@@ -94,6 +94,7 @@ fn end_rotation(keyring: &Keyring, log: &mut PlainLog) -> Result<()> {
     log.reseal()?;
     let mut sweep = keyring.sweep()?;
     log.sealed(|sealed| sweep.see(sealed))?;
+    sweep.shown(log.name());
     sweep.finish().map(drop)
 }
 

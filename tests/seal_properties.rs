@@ -5,16 +5,17 @@ use std::io::{Cursor, Read, Seek, SeekFrom, Write};
 use std::sync::{Arc, LazyLock};
 
 use nodeseal::fs::SimFs;
-use nodeseal::keyring::Location;
+use nodeseal::keyring::{Keyspace, Location};
 use nodeseal::seal::{Era, LogId, RECORD_OVERHEAD};
 use nodeseal::{Error, Identity, Keyring, Protector, UnlockKey};
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-static KEYRING: LazyLock<Keyring> = LazyLock::new(|| {
+static RAFT: LazyLock<Keyspace> = LazyLock::new(|| {
     let place = Location::on(Arc::new(SimFs::new()), "/keys");
     let protector = Protector::unlock_key(&UnlockKey::generate().unwrap());
-    Keyring::create(place, &Identity::new("prod", "m1").unwrap(), protector, &[]).unwrap()
+    let me = Identity::new("prod", "m1").unwrap();
+    Keyring::create(place, &me, protector, &[]).unwrap().keyspace("raft").unwrap()
 });
 
 /// An entry: how far its index lies behind the one before, its era and its plaintext.
@@ -28,7 +29,7 @@ proptest! {
 
     #[test]
     fn a_batch_opens_record_by_record(start in 0..1000_u64, era in 0..3_u64, entries in entries()) {
-        let log = KEYRING.log("raft").unwrap();
+        let log = RAFT.log();
         let after = LogId::new(start, Era::term(era));
         let mut batch = log.batch(after);
         let mut index = start;
@@ -52,7 +53,7 @@ proptest! {
         index in 1..u64::MAX, era: u64, prev: u64, plain in vec(any::<u8>(), 0..100),
         other in (1..u64::MAX, any::<u64>(), any::<u64>()),
     ) {
-        let log = KEYRING.log("raft").unwrap();
+        let log = RAFT.log();
         let mut record = vec![0; RECORD_OVERHEAD];
         record.extend_from_slice(&plain);
         let (id, prev) = (LogId::new(index, Era::term(era)), Era::term(prev));
@@ -81,12 +82,12 @@ proptest! {
             *first = format;
         }
         let before = bytes.clone();
-        let log = KEYRING.log("raft").unwrap();
+        let log = RAFT.log();
         prop_assert!(log.open_in_place(LogId::new(1, Era::NONE), Era::NONE, &mut bytes).is_err());
         prop_assert_eq!(&bytes, &before);
-        prop_assert!(KEYRING.cells().open("t", b"r", &bytes).is_err());
-        prop_assert!(KEYRING.cells().open_state("raft", &bytes).is_err());
-        prop_assert!(KEYRING.streams().open("s", Cursor::new(&bytes)).is_err());
+        prop_assert!(RAFT.cells().open("t", b"r", &bytes).is_err());
+        prop_assert!(RAFT.cells().open_state(&bytes).is_err());
+        prop_assert!(RAFT.streams().open("s", Cursor::new(&bytes)).is_err());
     }
 
     #[test]
@@ -94,7 +95,7 @@ proptest! {
         table in "[a-z]{0,9}", row in vec(any::<u8>(), 0..20), plain in vec(any::<u8>(), 0..500),
         other in ("[a-z]{0,9}", vec(any::<u8>(), 0..20)),
     ) {
-        let cells = KEYRING.cells();
+        let cells = RAFT.cells();
         let sealed = cells.seal(&table, &row, &plain)?;
         let opened = cells.open(&table, &row, sealed.bytes())?;
         prop_assert_eq!(opened.expose(), plain);
@@ -115,7 +116,7 @@ proptest! {
         pieces in vec(1..100_000_usize, 1..5),
         seeks in vec((any::<prop::sample::Index>(), 0..70_000_usize), 0..6),
     ) {
-        let streams = KEYRING.streams();
+        let streams = RAFT.streams();
         let mut writer = streams.create("s", Cursor::new(Vec::new()))?;
         let mut rest = &plain[..];
         for piece in pieces.iter().cycle() {

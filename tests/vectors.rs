@@ -67,14 +67,16 @@ struct KeyFileCase {
     #[serde(skip_serializing_if = "Option::is_none")]
     attachments: Option<BTreeMap<String, String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    keyspaces: Option<BTreeMap<String, String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
 
-/// A record of a log, under a DEK of the first key file.
+/// A record of a keyspace's log, under a DEK of the first key file.
 #[derive(Clone, Serialize, Deserialize)]
 struct RecordCase {
     what: String,
-    log: String,
+    keyspace: String,
     index: String,
     era: String,
     prev: String,
@@ -88,6 +90,7 @@ struct RecordCase {
 #[derive(Clone, Serialize, Deserialize)]
 struct CellCase {
     what: String,
+    keyspace: String,
     table: String,
     row: String,
     sealed: String,
@@ -101,6 +104,7 @@ struct CellCase {
 #[derive(Clone, Serialize, Deserialize)]
 struct StreamCase {
     what: String,
+    keyspace: String,
     stream: String,
     sealed: String,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -157,7 +161,12 @@ impl Vectors {
         }
         for case in &self.key_files {
             let found = case.open(&me).map(|(_dir, keyring)| case.facts(&keyring));
-            let expected = (case.epoch.clone(), case.dek_ids.clone(), case.attachments.clone());
+            let expected = (
+                case.epoch.clone(),
+                case.dek_ids.clone(),
+                case.attachments.clone(),
+                case.keyspaces.clone(),
+            );
             let expected = case.epoch.is_some().then_some(expected);
             same(&case.what, found, expected.as_ref(), case.error.as_ref());
         }
@@ -192,7 +201,8 @@ fn same<T: PartialEq + std::fmt::Debug>(
     }
 }
 
-type Facts = (Option<String>, Option<Vec<String>>, Option<BTreeMap<String, String>>);
+type Names = Option<BTreeMap<String, String>>;
+type Facts = (Option<String>, Option<Vec<String>>, Names, Names);
 
 impl KeyFileCase {
     /// Opens it in a directory of its own, which must outlive what is sealed.
@@ -225,7 +235,9 @@ impl KeyFileCase {
             .attachments
             .iter()
             .map(|(name, _)| (name.clone(), hex(keyring.attachment(name).unwrap().expose())));
-        (Some(status.epoch.to_string()), Some(ids), Some(attached.collect()))
+        let keyspaces = status.keyspaces.iter().map(|one| (one.name.clone(), one.id.to_string()));
+        let epoch = Some(status.epoch.to_string());
+        (epoch, Some(ids), Some(attached.collect()), Some(keyspaces.collect()))
     }
 }
 
@@ -237,7 +249,7 @@ impl RecordCase {
     fn open(&self, keyring: &Keyring) -> Result<String> {
         let id = LogId::new(number(&self.index), Era::term(number(&self.era)));
         let mut record = bytes(&self.sealed);
-        let log = keyring.log(&self.log)?;
+        let log = keyring.keyspace(&self.keyspace)?.log();
         let mut copy = record.clone();
         let plain = log.open_in_place(id, Era::term(number(&self.prev)), &mut record);
         let plain = plain.map(|plain| hex(plain));
@@ -253,7 +265,8 @@ impl RecordCase {
 impl CellCase {
     fn open(&self, keyring: &Keyring) -> Result<String> {
         let sealed = bytes(&self.sealed);
-        let plain = keyring.cells().open(&self.table, &bytes(&self.row), &sealed)?;
+        let cells = keyring.keyspace(&self.keyspace)?.cells();
+        let plain = cells.open(&self.table, &bytes(&self.row), &sealed)?;
         Ok(hex(plain.expose()))
     }
 }
@@ -263,7 +276,8 @@ type Stream = (Option<String>, Option<String>, Option<String>, Option<String>);
 impl StreamCase {
     fn open(&self, keyring: &Keyring) -> Result<Stream> {
         let sealed = Base64::decode_vec(&self.sealed).unwrap();
-        let mut reader = keyring.streams().open(&self.stream, Cursor::new(sealed))?;
+        let streams = keyring.keyspace(&self.keyspace)?.streams();
+        let mut reader = streams.open(&self.stream, Cursor::new(sealed))?;
         reader.verify()?;
         let mut plain = Vec::new();
         reader.read_to_end(&mut plain).map_err(Error::Stream)?;
@@ -286,7 +300,7 @@ fn everything_opens_or_is_refused_as_it_is_said() {
         vectors.cells.iter().filter(|case| case.error.is_some()).count(),
         vectors.streams.iter().filter(|case| case.error.is_some()).count(),
     ];
-    assert_eq!(refused, [7, 42, 16, 11, 13]);
+    assert_eq!(refused, [7, 42, 16, 12, 14]);
 }
 
 /// Made the committed file. Run again, it makes one of other keys: for a new form of what it holds.

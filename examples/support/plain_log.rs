@@ -32,6 +32,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use nodeseal::fs::{File, Fs, Lock};
+use nodeseal::keyring::Keyspace;
 use nodeseal::seal::{Cells, Era, InFlight, Log, LogId, SealedCell, State};
 use nodeseal::secret::SecretBytes;
 use nodeseal::{Error, Keyring, Place, Result};
@@ -52,6 +53,7 @@ pub(crate) struct PlainLog {
     file: Option<Box<dyn File>>,
     /// Where the next batch goes.
     end: u64,
+    keyspace: Keyspace,
     log: Log,
     cells: Cells,
     state: State,
@@ -69,7 +71,7 @@ impl PlainLog {
             Ok(_) => return Err(Error::Exists(path.to_owned())),
         }
         let state = State { sequence: 1, ..State::default() };
-        let cell = plain.cells.seal_state(NAME, &state)?;
+        let cell = plain.cells.seal_state(&state)?;
         plain.replace(&Batch::new().state(&cell)?, state)?;
         cell.durable();
         Ok(plain)
@@ -85,6 +87,11 @@ impl PlainLog {
         let state = plain.check(&contents)?;
         plain.replace(&bytes[HEAD..contents.end], state)?;
         Ok(plain)
+    }
+
+    /// The name of its keyspace, for a sweep.
+    pub(crate) fn name(&self) -> &str {
+        self.keyspace.name()
     }
 
     pub(crate) const fn state(&self) -> &State {
@@ -103,7 +110,7 @@ impl PlainLog {
         }
         let sealed = batch.seal()?;
         state.sequence += 1;
-        let cell = self.cells.seal_state(NAME, &state)?;
+        let cell = self.cells.seal_state(&state)?;
         let mark = self.mark(state.sequence)?;
         let mut bytes = Batch::new();
         sealed.records().try_for_each(|record| bytes.record(era, record.bytes))?;
@@ -148,7 +155,7 @@ impl PlainLog {
             batch.record(id.era, &record)?;
         }
         let state = State { sequence: self.state.sequence + 1, ..self.state.clone() };
-        let cell = self.cells.seal_state(NAME, &state)?;
+        let cell = self.cells.seal_state(&state)?;
         self.replace(&batch.state(&cell)?, state)?;
         in_flight.into_iter().for_each(InFlight::durable);
         cell.durable();
@@ -159,14 +166,17 @@ impl PlainLog {
     fn locked(fs: Arc<dyn Fs>, path: &Path, keyring: &Keyring) -> Result<Self> {
         let lock_path = beside(path, ".lock");
         let lock = fs.try_lock(&lock_path).map_err(|e| failed("lock", &lock_path, e))?;
+        let lock = lock.ok_or(Error::Busy(lock_path))?;
+        let keyspace = keyring.keyspace(NAME)?;
         Ok(Self {
-            _lock: lock.ok_or(Error::Busy(lock_path))?,
+            _lock: lock,
             fs,
             path: path.to_owned(),
             file: None,
             end: 0,
-            log: keyring.log(NAME)?,
-            cells: keyring.cells(),
+            log: keyspace.log(),
+            cells: keyspace.cells(),
+            keyspace,
             state: State::default(),
             buffer: SecretBytes::new(),
         })
@@ -214,7 +224,7 @@ impl PlainLog {
                 }
                 Frame::State(sealed) => {
                     // Refuses a key file that is older than the log.
-                    let next = self.cells.open_state(NAME, sealed)?;
+                    let next = self.cells.open_state(sealed)?;
                     let follows = state.is_none_or(|s: State| next.sequence == s.sequence + 1);
                     if next.last != last || !follows {
                         return Err(self.damaged("a state cell of another append", found.end));

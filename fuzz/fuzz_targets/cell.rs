@@ -5,11 +5,11 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use nodeseal::seal::Cells;
-use nodeseal_fuzz::fixed::{ACTIVE, DEKS, keyring};
+use nodeseal_fuzz::fixed::{ACTIVE, DEKS, keyspace};
 use nodeseal_fuzz::reference::{dek_id, open_cell};
 use nodeseal_fuzz::split_mode;
 
-static CELLS: LazyLock<Cells> = LazyLock::new(|| keyring().cells());
+static CELLS: LazyLock<Cells> = LazyLock::new(|| keyspace().cells());
 
 fuzz_target!(|data: &[u8]| {
     let (len, rest) = split_mode(data);

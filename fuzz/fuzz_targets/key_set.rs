@@ -5,7 +5,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use nodeseal::{Error, LockRecord, Reason};
-use nodeseal_fuzz::fixed::{self, DIR, KEK};
+use nodeseal_fuzz::fixed::{self, DIR, KEK, KEYSPACE};
 use nodeseal_fuzz::key_file::{Field, Slot, key_file, key_set_of};
 use nodeseal_fuzz::{reference, split_mode};
 
@@ -36,7 +36,26 @@ fuzz_target!(|data: &[u8]| {
         let set = key_set_of(&file, &slot).expect("the file is well formed");
         Field::decode(&set).expect("the key set is well formed")
     };
-    let cell = match keyring.cells().seal("table", b"row", b"plain") {
+    let keyspace = match keyring.keyspace(KEYSPACE) {
+        Ok(keyspace) => keyspace,
+        Err(error) => {
+            assert!(matches!(error, Error::Misuse(_)), "{error}");
+            return;
+        }
+    };
+    let mut is_new = false;
+    let registered = Field::keyspace(KEYSPACE, &keyspace.id().to_bytes(), true);
+    if !fields.contains(&registered) {
+        // That was a change of the keys, which ends what the set had left undone.
+        let before = fields;
+        fields = stored();
+        assert!(fields.contains(&registered));
+        let active = fields.iter().find(|field| field.tag == 1).expect("an active DEK");
+        // A new one comes with its first uses reserved.
+        is_new =
+            before.iter().all(|field| field.tag > 2 || field.value[..32] != active.value[..32]);
+    }
+    let cell = match keyspace.cells().seal("table", b"row", b"plain") {
         Ok(cell) => cell,
         Err(error) => {
             assert!(matches!(error, Error::Misuse(_)), "{error}");
@@ -46,8 +65,10 @@ fuzz_target!(|data: &[u8]| {
     let active = fields.iter_mut().find(|field| field.tag == 1).expect("an active DEK");
     let dek: reference::Key = *active.value.first_chunk().expect("its key");
     let reserved = active.value.last_chunk_mut::<8>().expect("its uses");
-    *reserved = (u64::from_le_bytes(*reserved) + RESERVE).to_le_bytes();
-    let opened = reference::open_cell(&[dek], "table", b"row", cell.bytes());
+    let more = if is_new { 0 } else { RESERVE };
+    *reserved = (u64::from_le_bytes(*reserved) + more).to_le_bytes();
+    let opened =
+        reference::open_cell_in(&keyspace.id().to_bytes(), &[dek], "table", b"row", cell.bytes());
     assert_eq!(opened.as_deref(), Some(&b"plain"[..]));
     let mut again = stored();
     fields.sort();
@@ -56,14 +77,19 @@ fuzz_target!(|data: &[u8]| {
 
     // None of these may fail but for misuse, and whatever they leave behind opens.
     let key = fixed::unlock_key();
+    let sweep = || {
+        let mut sweep = keyring.sweep()?;
+        keyring.status().keyspaces.iter().for_each(|keyspace| sweep.shown(&keyspace.name));
+        sweep.finish().map(drop)
+    };
     let steps: [&dyn Fn() -> nodeseal::Result<()>; 7] = [
         &|| keyring.rotate_dek(Reason::Requested).map(drop),
         &|| keyring.rotate_dek(Reason::Leaked).map(drop),
-        &|| keyring.sweep()?.finish().map(drop),
+        &sweep,
         &|| keyring.attach("added", b"bytes"),
         &|| keyring.reconcile(&LockRecord::off(9)).map(drop),
         &|| keyring.reconcile(&LockRecord::locked(10, &key)).map(drop),
-        &|| keyring.sweep()?.finish().map(drop),
+        &sweep,
     ];
     let cell_bytes = cell.bytes().to_vec();
     cell.durable();
@@ -74,10 +100,18 @@ fuzz_target!(|data: &[u8]| {
             assert!(matches!(error, Error::Misuse(_)), "{error}");
         }
     }
-    drop(keyring);
+    drop((keyspace, keyring));
     let left = stored();
     let keyring = fixed::open(location).expect("what was written opens");
     // Any other field may hold the same bytes.
     let kept = left.iter().any(|field| field.tag <= 2 && field.value.starts_with(&dek));
-    assert_eq!(keyring.cells().open("table", b"row", &cell_bytes).is_ok(), kept);
+    assert_eq!(
+        keyring
+            .keyspace(KEYSPACE)
+            .expect("it is registered")
+            .cells()
+            .open("table", b"row", &cell_bytes)
+            .is_ok(),
+        kept
+    );
 });

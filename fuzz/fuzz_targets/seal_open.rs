@@ -7,10 +7,10 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use nodeseal::seal::{Era, Log, LogId, RECORD_OVERHEAD};
 use nodeseal::{Error, hazmat};
-use nodeseal_fuzz::fixed::{ACTIVE, keyring};
+use nodeseal_fuzz::fixed::{ACTIVE, keyspace};
 use nodeseal_fuzz::reference::{Place, open_record, record};
 
-static LOG: LazyLock<Log> = LazyLock::new(|| keyring().log("raft").expect("a valid name"));
+static LOG: LazyLock<Log> = LazyLock::new(|| keyspace().log());
 
 #[derive(Arbitrary, Debug)]
 struct Input {
@@ -66,8 +66,8 @@ fn seal_and_open(input: &Input) {
         let place = Place { index: id.index, era: id.era.get(), prev: prev.get() };
         assert_eq!(sealed.len(), entry.plain.len() + RECORD_OVERHEAD);
         let prefix = sealed[9..25].try_into().expect("16 bytes");
-        assert_eq!(record(&ACTIVE, "raft", place, &prefix, &entry.plain), *sealed);
-        let opened = open_record(&[ACTIVE], "raft", place, sealed);
+        assert_eq!(record(&ACTIVE, place, &prefix, &entry.plain), *sealed);
+        let opened = open_record(&[ACTIVE], place, sealed);
         assert_eq!(opened.as_ref(), Some(&entry.plain));
         let opened = LOG.open_in_place(*id, *prev, &mut sealed.clone()).map(|plain| plain.to_vec());
         assert_eq!(opened.ok().as_ref(), Some(&entry.plain));

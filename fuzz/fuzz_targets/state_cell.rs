@@ -6,19 +6,19 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 use nodeseal::Error;
 use nodeseal::seal::{Cells, State};
-use nodeseal_fuzz::fixed::{ACTIVE, DEKS, keyring};
+use nodeseal_fuzz::fixed::{ACTIVE, DEKS, keyspace};
 use nodeseal_fuzz::reference::{cell, open_cell};
 
 const TABLE: &str = "nodeseal/state";
-const ROW: &[u8] = b"raft";
+const ROW: &[u8] = b"";
 /// Where the key file's epoch stands.
 const EPOCH: std::ops::Range<usize> = 57..65;
 const MAX_VOTE: usize = 4096;
 
-static CELLS: LazyLock<Cells> = LazyLock::new(|| keyring().cells());
+static CELLS: LazyLock<Cells> = LazyLock::new(|| keyspace().cells());
 
 fuzz_target!(|plain: &[u8]| {
-    let opened = CELLS.open_state("raft", &cell(&ACTIVE, TABLE, ROW, &[4; 24], plain));
+    let opened = CELLS.open_state(&cell(&ACTIVE, TABLE, ROW, &[4; 24], plain));
     let written = rewritten(opened.as_ref().unwrap_or(&State::default()));
     let epoch = |plain: &[u8]| u64::from_le_bytes(plain[EPOCH].try_into().expect("8 bytes"));
     match opened {
@@ -41,7 +41,7 @@ fuzz_target!(|plain: &[u8]| {
 });
 
 fn rewritten(state: &State) -> Vec<u8> {
-    let sealed = CELLS.seal_state("raft", state).expect("what was read can be written");
+    let sealed = CELLS.seal_state(state).expect("what was read can be written");
     let plain = open_cell(&DEKS, TABLE, ROW, sealed.bytes()).expect("the library sealed it");
     sealed.durable();
     plain

@@ -9,11 +9,11 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::fuzz_target;
 use nodeseal::seal::Streams;
-use nodeseal_fuzz::fixed::{ACTIVE, DEKS, keyring};
+use nodeseal_fuzz::fixed::{ACTIVE, DEKS, keyspace};
 use nodeseal_fuzz::reference::{HEADER, StreamFacts, open_stream_header, stream_header};
 use nodeseal_fuzz::{split_mode, take, take_u64};
 
-static STREAMS: LazyLock<Streams> = LazyLock::new(|| keyring().streams());
+static STREAMS: LazyLock<Streams> = LazyLock::new(|| keyspace().streams());
 
 fuzz_target!(|data: &[u8]| {
     let (mode, mut rest) = split_mode(data);

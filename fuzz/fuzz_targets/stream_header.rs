@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use libfuzzer_sys::fuzz_target;
 use nodeseal::Error;
 use nodeseal::seal::Streams;
-use nodeseal_fuzz::fixed::{ACTIVE, DEKS, keyring};
+use nodeseal_fuzz::fixed::{ACTIVE, DEKS, keyspace};
 use nodeseal_fuzz::reference::{
     HEADER, HEADER_PLAIN, StreamFacts, open_stream_header, stream_header,
 };
@@ -16,7 +16,7 @@ use nodeseal_fuzz::split_mode;
 /// The longest stream that is filled up to the length that its header says, in bytes.
 const LONGEST: u64 = 1 << 16;
 
-static STREAMS: LazyLock<Streams> = LazyLock::new(|| keyring().streams());
+static STREAMS: LazyLock<Streams> = LazyLock::new(|| keyspace().streams());
 
 fuzz_target!(|data: &[u8]| {
     let (mode, plain) = split_mode(data);

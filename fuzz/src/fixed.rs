@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use nodeseal::fs::SimFs;
-use nodeseal::keyring::Location;
+use nodeseal::keyring::{Keyspace, Location};
 use nodeseal::secret::SecretKey;
 use nodeseal::{Identity, Keyring, LockPolicy, Opened, UnlockKey};
 
@@ -23,6 +23,9 @@ pub const RETIRING: Key = *b"a retiring DEK of all fuzz tests";
 pub const DEKS: [Key; 2] = [ACTIVE, RETIRING];
 /// The key that stands in a key file in the clear.
 pub const FILE_KEY: Key = *b"the file key of all fuzz tests!!";
+/// The keyspace of everything that is sealed in a corpus, and its id.
+pub const KEYSPACE: &str = "mine";
+pub const KEYSPACE_ID: [u8; 16] = *b"a keyspace's id.";
 /// The folder of the key file.
 pub const DIR: &str = "/keys";
 
@@ -48,6 +51,7 @@ pub fn key_set(mode: u8) -> Vec<Field> {
         fields.push(Slot::unlock(&KEK).field(false));
     }
     fields.push(Field::attachment("tls", false, b"pem"));
+    fields.push(Field::keyspace(KEYSPACE, &KEYSPACE_ID, true));
     fields
 }
 
@@ -83,4 +87,10 @@ pub fn open(location: Location) -> nodeseal::Result<Keyring> {
 #[must_use]
 pub fn keyring() -> Keyring {
     open(disk(&node_keys(1)).1).expect("the fixed key file opens")
+}
+
+/// The keyspace of it.
+#[must_use]
+pub fn keyspace() -> Keyspace {
+    keyring().keyspace(KEYSPACE).expect("it is registered")
 }

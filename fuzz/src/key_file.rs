@@ -41,6 +41,12 @@ impl Field {
         Self { tag: 5, value: [&head, name.as_bytes(), bytes].concat() }
     }
 
+    #[must_use]
+    pub fn keyspace(name: &str, id: &[u8; 16], made: bool) -> Self {
+        let head = [u8::from(made), u8::try_from(name.len()).expect("a short name")];
+        Self { tag: 6, value: [id, &head[..], name.as_bytes()].concat() }
+    }
+
     /// A key set.
     #[must_use]
     pub fn encode(fields: &[Self]) -> Vec<u8> {

@@ -8,7 +8,7 @@ use salsa20::hsalsa;
 use sha2::Sha256;
 use xsalsa20poly1305::XSalsa20Poly1305;
 
-use crate::fixed::{CLUSTER, NODE};
+use crate::fixed::{CLUSTER, KEYSPACE_ID, NODE};
 
 pub type Key = [u8; 32];
 
@@ -84,8 +84,8 @@ pub fn open_xchacha(key: &Key, aad: &[u8], sealed: &[u8]) -> Option<Vec<u8>> {
     Some(data)
 }
 
-fn record_key(dek: &Key, log: &str, place: Place) -> Key {
-    let context: &[&[u8]] = &[&[1], CLUSTER.as_bytes(), NODE.as_bytes(), log.as_bytes()];
+fn record_key(dek: &Key, place: Place) -> Key {
+    let context: &[&[u8]] = &[&[1], CLUSTER.as_bytes(), NODE.as_bytes(), &KEYSPACE_ID];
     let key = derive(dek, "record", context);
     let eras: [u8; 16] =
         [place.era.to_le_bytes(), place.prev.to_le_bytes()].concat().try_into().expect("16 bytes");
@@ -100,17 +100,17 @@ fn nonce(prefix: &[u8; 16], suffix: u64) -> [u8; 24] {
 }
 
 #[must_use]
-pub fn record(dek: &Key, log: &str, place: Place, prefix: &[u8; 16], plain: &[u8]) -> Vec<u8> {
-    let boxed = secretbox(&record_key(dek, log, place), &nonce(prefix, place.index), plain);
+pub fn record(dek: &Key, place: Place, prefix: &[u8; 16], plain: &[u8]) -> Vec<u8> {
+    let boxed = secretbox(&record_key(dek, place), &nonce(prefix, place.index), plain);
     [&[1], &dek_id(dek)[..], prefix, &boxed].concat()
 }
 
 /// The plaintext of a record that is sealed under one of `deks`.
 #[must_use]
-pub fn open_record(deks: &[Key], log: &str, place: Place, record: &[u8]) -> Option<Vec<u8>> {
+pub fn open_record(deks: &[Key], place: Place, record: &[u8]) -> Option<Vec<u8>> {
     let dek = named(1, deks, record)?;
     let prefix = record.get(9..25)?.try_into().ok()?;
-    let key = record_key(dek, log, place);
+    let key = record_key(dek, place);
     open_secretbox(&key, &nonce(prefix, place.index), record.get(25..)?)
 }
 
@@ -119,24 +119,36 @@ fn named<'a>(format: u8, deks: &'a [Key], sealed: &[u8]) -> Option<&'a Key> {
     deks.iter().find(|dek| *first == format && rest.starts_with(&dek_id(dek)))
 }
 
-fn cell_key(dek: &Key) -> Key {
-    derive(dek, "cell", &[&[3], CLUSTER.as_bytes(), NODE.as_bytes()])
+fn cell_key(dek: &Key, keyspace: &[u8; 16]) -> Key {
+    derive(dek, "cell", &[&[3], CLUSTER.as_bytes(), NODE.as_bytes(), keyspace])
 }
 
 #[must_use]
 pub fn cell(dek: &Key, table: &str, row: &[u8], nonce: &[u8; 24], plain: &[u8]) -> Vec<u8> {
     let aad = prefixed(&[table.as_bytes(), row]);
-    [&[3], &dek_id(dek)[..], &xchacha(&cell_key(dek), nonce, &aad, plain)].concat()
+    [&[3], &dek_id(dek)[..], &xchacha(&cell_key(dek, &KEYSPACE_ID), nonce, &aad, plain)].concat()
 }
 
 #[must_use]
 pub fn open_cell(deks: &[Key], table: &str, row: &[u8], cell: &[u8]) -> Option<Vec<u8>> {
+    open_cell_in(&KEYSPACE_ID, deks, table, row, cell)
+}
+
+/// As [`open_cell`], in a keyspace that was registered later.
+#[must_use]
+pub fn open_cell_in(
+    keyspace: &[u8; 16],
+    deks: &[Key],
+    table: &str,
+    row: &[u8],
+    cell: &[u8],
+) -> Option<Vec<u8>> {
     let dek = named(3, deks, cell)?;
-    open_xchacha(&cell_key(dek), &prefixed(&[table.as_bytes(), row]), cell.get(9..)?)
+    open_xchacha(&cell_key(dek, keyspace), &prefixed(&[table.as_bytes(), row]), cell.get(9..)?)
 }
 
 fn stream_key(dek: &Key) -> Key {
-    derive(dek, "stream", &[&[2], CLUSTER.as_bytes(), NODE.as_bytes()])
+    derive(dek, "stream", &[&[2], CLUSTER.as_bytes(), NODE.as_bytes(), &KEYSPACE_ID])
 }
 
 /// Length of a stream's header, and of what is sealed in it, in bytes.

@@ -9,6 +9,11 @@ impl fmt::Display for Error {
         match self {
             Self::WrongKey => f.write_str("wrong key"),
             Self::UnknownDek(id) => write!(f, "sealed under DEK {id}, which is not in the keyring"),
+            Self::UnknownKeyspace(name) => write!(
+                f,
+                "the key file has no keyspace {name}: it is one from before {name} was made, or {name} was \
+                 forgotten"
+            ),
             Self::KeyRequired => f.write_str("a key is needed and none was given"),
             Self::KeyText(fault) => write!(f, "not an unlock key: {fault}"),
             Self::Unauthentic => f.write_str("the data does not authenticate"),
@@ -126,6 +131,26 @@ impl fmt::Display for Misuse {
             Self::ExposedStream => f.write_str(
                 "the DEK of the stream's header was exposed, and its content key with it: copy the \
                  stream with Streams::rewrite",
+            ),
+            Self::KeyspaceOpen(name) => {
+                write!(f, "the keyspace {name} is open in this process already")
+            }
+            Self::KeyspaceRegistered(name) => write!(
+                f,
+                "a store {name} was created earlier: open it, or give up what it holds with \
+                 Keyring::forget"
+            ),
+            Self::TooManyKeyspaces(names) => write!(
+                f,
+                "{} keyspaces are as many as fit, forget one with Keyring::forget: {}",
+                names.len(),
+                names.join(", ")
+            ),
+            Self::NotShown(names) => write!(
+                f,
+                "no DEK was dropped, for not all keyspaces were shown: {}; re-seal what they hold and show \
+                 it with Rotation::also, Store::show or Sweep::shown, or forget them with Keyring::forget",
+                names.join(", ")
             ),
         }
     }

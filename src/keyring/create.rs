@@ -95,7 +95,8 @@ impl Keyring {
         lifecycle.slots = slots.iter().map(|slot| (slot.head.id, false)).collect();
         lifecycle.attachments = attachments.keys().map(|name| (name.clone(), exposed)).collect();
         let deks = vec![first_reserve(dek)];
-        let set = KeySet { lifecycle, deks, slots, attachments, kept: Vec::new() };
+        let keyspaces = BTreeMap::new();
+        let set = KeySet { lifecycle, deks, slots, attachments, keyspaces, kept: Vec::new() };
 
         location
             .fs

@@ -19,19 +19,11 @@ pub(crate) struct LiveDek {
     derived: RwLock<Vec<Derived>>,
 }
 
-/// A key for one format, and for one name where the format has names.
+/// A key for one format in one keyspace.
 struct Derived {
     format: u8,
-    name: Box<str>,
+    keyspace: [u8; 16],
     key: Arc<SecretKey>,
-}
-
-impl Derived {
-    /// Most keys have no name: with AVX-512 to compare nothing takes 80 ns, for its masked load of a
-    /// dangling pointer traps into microcode.
-    fn is_for(&self, name: &str) -> bool {
-        (self.name.is_empty() && name.is_empty()) || *self.name == *name
-    }
 }
 
 impl LiveDek {
@@ -53,15 +45,15 @@ impl LiveDek {
         self.dek.secret()
     }
 
-    /// The key for `format` and `name`; `derive` makes it of the DEK at the first call.
+    /// The key for `format` in `keyspace`; `derive` makes it of the DEK at the first call.
     pub(crate) fn derived(
         &self,
         format: u8,
-        name: &str,
+        keyspace: &[u8; 16],
         derive: impl FnOnce(&SecretKey) -> SecretKey,
     ) -> Arc<SecretKey> {
         let find = |all: &[Derived]| {
-            let found = all.iter().find(|one| one.format == format && one.is_for(name));
+            let found = all.iter().find(|one| one.format == format && one.keyspace == *keyspace);
             found.map(|one| Arc::clone(&one.key))
         };
         let known = find(&self.derived.read().unwrap_or_else(PoisonError::into_inner));
@@ -69,7 +61,7 @@ impl LiveDek {
             let mut all = self.derived.write().unwrap_or_else(PoisonError::into_inner);
             find(&all).unwrap_or_else(|| {
                 let key = Arc::new(derive(self.secret()));
-                all.push(Derived { format, name: name.into(), key: Arc::clone(&key) });
+                all.push(Derived { format, keyspace: *keyspace, key: Arc::clone(&key) });
                 key
             })
         })

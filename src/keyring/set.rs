@@ -8,12 +8,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::check_attachment;
+use super::keyspace::{KeyspaceId, MAX_KEYSPACES, Registered};
 use super::live::LiveDek;
 use super::slot::Slot;
 use crate::crypto::xchacha;
 use crate::crypto::xwing::{self, PUBLIC_LEN};
 use crate::error::{Error, Result};
-use crate::key::{Card, Dek, DekFacts, DekId, Lifecycle, MAX_DEKS, Mode, Reasons};
+use crate::key::{Card, Dek, DekFacts, DekId, Lifecycle, MAX_DEKS, Mode, Reasons, valid_name};
 use crate::secret::{KEY_LEN, SecretBytes, SecretKey};
 
 const VERSION: u8 = 1;
@@ -27,6 +28,8 @@ const ROTATION: u8 = 3;
 const CARD: u8 = 4;
 /// `exposed 1 · name length 1 · name · bytes`.
 const ATTACHMENT: u8 = 5;
+/// `id 16 · made 1 · name length 1 · name`; in the order of the names.
+const KEYSPACE: u8 = 6;
 const OPTIONAL: u8 = 0x80;
 const CARD_LEN: usize = 1 + PUBLIC_LEN + KEY_LEN;
 
@@ -41,6 +44,8 @@ pub(super) struct KeySet {
     pub(super) deks: Vec<StoredDek>,
     pub(super) slots: Vec<Arc<Slot>>,
     pub(super) attachments: BTreeMap<String, Arc<SecretBytes>>,
+    /// The register of keyspaces, by their names.
+    pub(super) keyspaces: BTreeMap<String, Registered>,
     /// Optional fields of a later version.
     pub(super) kept: Vec<(u8, Arc<SecretBytes>)>,
 }
@@ -106,6 +111,13 @@ impl KeySet {
             out.extend_from_slice(name.as_bytes());
             out.extend_from_slice(bytes.expose());
         }
+        for (name, registered) in &self.keyspaces {
+            let name_len = u8::try_from(name.len()).map_err(|_| unreadable())?;
+            field(&mut out, KEYSPACE, 18 + name.len())?;
+            out.extend_from_slice(registered.id.as_bytes());
+            out.extend_from_slice(&[u8::from(registered.made), name_len]);
+            out.extend_from_slice(name.as_bytes());
+        }
         for (tag, bytes) in &self.kept {
             field(&mut out, *tag, bytes.len())?;
             out.extend_from_slice(bytes.expose());
@@ -152,6 +164,7 @@ impl KeySet {
             deks: parts.deks,
             slots,
             attachments: parts.attachments,
+            keyspaces: parts.keyspaces,
             kept: parts.kept,
         })
     }
@@ -168,6 +181,7 @@ struct Parts {
     attachments: BTreeMap<String, Arc<SecretBytes>>,
     /// Length of all attachments, in bytes.
     attached: usize,
+    keyspaces: BTreeMap<String, Registered>,
     kept: Vec<(u8, Arc<SecretBytes>)>,
 }
 
@@ -191,6 +205,7 @@ impl Parts {
             }
             CARD => self.cards.push(card(value)?),
             ATTACHMENT => self.attachment(value)?,
+            KEYSPACE => self.keyspace(value)?,
             _ if tag & OPTIONAL != 0 => self.kept.push((tag, Arc::new(value.into()))),
             _ => return Err(Error::unsupported("key set field", tag)),
         }
@@ -223,6 +238,21 @@ impl Parts {
             None => Ok(()),
             Some(_) => Err(unreadable()),
         }
+    }
+
+    fn keyspace(&mut self, value: &[u8]) -> Result<()> {
+        let (id, rest) = value.split_first_chunk().ok_or_else(unreadable)?;
+        let (&[made, name_len], name) = rest.split_first_chunk().ok_or_else(unreadable)?;
+        let name = core::str::from_utf8(name).map_err(|_| unreadable())?;
+        let whole = usize::from(name_len) == name.len() && valid_name("keyspace", name).is_ok();
+        let registered = Registered { id: KeyspaceId::from_bytes(*id), made: flag(made)? };
+        let ordered = self.keyspaces.last_key_value().is_none_or(|(last, _)| **last < *name);
+        let another = self.keyspaces.values().all(|other| other.id != registered.id);
+        if !whole || !ordered || !another || self.keyspaces.len() == MAX_KEYSPACES {
+            return Err(unreadable());
+        }
+        self.keyspaces.insert(name.to_owned(), registered);
+        Ok(())
     }
 }
 

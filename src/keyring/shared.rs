@@ -7,6 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::Location;
 use super::follow::{Follower, Followers};
+use super::keyspace::Names;
 use super::live::{Live, LiveDek, Pin, Poison};
 use super::set::{KeySet, StoredDek};
 use super::slot::Slot;
@@ -33,6 +34,8 @@ pub(crate) struct Shared {
     /// The process that may write.
     process: Process,
     followers: Followers,
+    /// The keyspaces that are open.
+    names: Names,
 }
 
 pub(super) struct Writer {
@@ -95,6 +98,7 @@ impl Shared {
             poison: Poison::default(),
             process,
             followers: Followers::default(),
+            names: Names::default(),
         }
     }
 
@@ -105,6 +109,14 @@ impl Shared {
     /// The epoch of the key file as it was last written. Waits for no write of it.
     pub(crate) fn epoch(&self) -> u64 {
         self.live.read().unwrap_or_else(PoisonError::into_inner).epoch
+    }
+
+    pub(super) const fn names(&self) -> &Names {
+        &self.names
+    }
+
+    pub(super) fn is_of_this_process(&self) -> bool {
+        self.process.is_current()
     }
 
     pub(super) fn is_poisoned(&self) -> bool {

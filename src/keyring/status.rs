@@ -1,7 +1,7 @@
 use core::fmt;
 
-use super::Keyring;
 use super::slot::Slot;
+use super::{Keyring, KeyspaceId};
 use crate::key::{DekId, Kind, Protection, Reasons};
 
 /// The state of an open key file.
@@ -26,6 +26,8 @@ pub struct Status {
     pub queued: Reasons,
     /// The attachments' names, and whether each was exposed.
     pub attachments: Vec<(String, bool)>,
+    /// The keyspaces that are registered, in the order of their names.
+    pub keyspaces: Vec<KeyspaceStatus>,
     /// How many passphrases open the file.
     pub passphrases: usize,
     /// The ways into the file, in their order.
@@ -36,6 +38,20 @@ pub struct Status {
     pub leak: u64,
     /// An earlier write failed; nothing is written or sealed until the file is opened anew.
     pub poisoned: bool,
+}
+
+/// A keyspace that is registered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[non_exhaustive]
+pub struct KeyspaceStatus {
+    /// Its name.
+    pub name: String,
+    /// Its id.
+    pub id: KeyspaceId,
+    /// Says whether its owner is complete; a store is not until [`Store::create`](crate::Store::create)
+    /// has finished.
+    pub made: bool,
 }
 
 /// The state of a slot.
@@ -166,6 +182,11 @@ impl Keyring {
             },
             exposed: life.slots.get(&slot.head.id).copied().unwrap_or(true),
         };
+        let keyspace = |(name, found): (&String, &super::keyspace::Registered)| KeyspaceStatus {
+            name: name.clone(),
+            id: found.id,
+            made: found.made,
+        };
         Status {
             protection: life.protection(),
             epoch: shared.epoch(),
@@ -175,6 +196,7 @@ impl Keyring {
             running: life.running,
             queued: life.queued,
             attachments: life.attachments.iter().map(|(n, e)| (n.clone(), *e)).collect(),
+            keyspaces: writer.set.keyspaces.iter().map(keyspace).collect(),
             passphrases,
             slots: writer.set.slots.iter().map(slot).collect(),
             pending_unlock_key: writer.set.unlock_slots().nth(1).is_some(),

@@ -1,15 +1,16 @@
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::KeyspaceId;
 use super::shared::{Change, Shared, settled};
-use crate::error::{Error, Result};
+use crate::error::{Error, Misuse, Result};
 use crate::key::{DekId, Event};
 
 /// A look at everything that is sealed, to find the DEKs that nothing names any more.
 ///
-/// Show it the sealed form of everything that is stored: every record, cell and stream. Then
-/// [`Sweep::finish`] drops the retiring DEKs that were not seen. What is shown need not be opened;
-/// its first nine bytes suffice. While it runs, nothing that is sealed under a retiring DEK may be
+/// Show it the sealed form of everything that is stored, every record, cell and stream, and say of each
+/// keyspace that this was all of it ([`Sweep::shown`]). Then [`Sweep::finish`] drops the retiring DEKs
+/// that were not seen. What is shown need not be opened; its first nine bytes suffice. While it runs, nothing that is sealed under a retiring DEK may be
 /// copied from a place that was not shown yet to one that was.
 ///
 /// ```
@@ -21,10 +22,12 @@ use crate::key::{DekId, Event};
 /// # let stored: Vec<Vec<u8>> = Vec::new();
 /// keyring.rotate_dek(Reason::Requested)?;
 /// // … re-seal what is stored, or replace it …
+/// # drop(keyring.keyspace("raft")?);
 /// let mut sweep = keyring.sweep()?;
 /// for sealed in &stored {
 ///     sweep.see(sealed)?;
 /// }
+/// sweep.shown("raft");
 /// let left = sweep.finish()?; // what is still named, and how often
 /// assert!(left.is_empty());
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -34,13 +37,19 @@ pub struct Sweep {
     shared: Arc<Shared>,
     /// How often each DEK that was retiring when it began was named.
     named: BTreeMap<DekId, u64>,
+    /// The keyspaces that were registered when it began, and have not been shown.
+    hidden: BTreeMap<String, KeyspaceId>,
 }
 
 impl Sweep {
     pub(super) fn begin(shared: Arc<Shared>) -> Result<Self> {
         shared.intact()?;
-        let retiring = settled(&shared.writer())?;
-        Ok(Self { shared, named: retiring.into_iter().map(|id| (id, 0)).collect() })
+        let (retiring, hidden) = {
+            let writer = shared.writer();
+            let keyspaces = writer.set.keyspaces.iter();
+            (settled(&writer)?, keyspaces.map(|(name, found)| (name.clone(), found.id)).collect())
+        };
+        Ok(Self { shared, named: retiring.into_iter().map(|id| (id, 0)).collect(), hidden })
     }
 
     /// Notes the DEK that `sealed` names.
@@ -58,22 +67,46 @@ impl Sweep {
         }
     }
 
+    /// Notes that everything that is stored of the keyspace `name` was shown.
+    /// [`Store::show`](crate::Store::show) does so for the store's.
+    pub fn shown(&mut self, name: &str) {
+        self.hidden.remove(name);
+    }
+
+    /// Like [`Sweep::shown`]; a keyspace of another keyring changes nothing.
+    pub(crate) fn shown_keyspace(&mut self, keyspace: KeyspaceId) {
+        self.hidden.retain(|_, id| *id != keyspace);
+    }
+
     /// Drops the DEKs that were retiring when the sweep began and that nothing named, in one write
     /// of the key file. Gives those that are still named, and how often.
     ///
     /// # Errors
     ///
-    /// As [`Keyring::rotate_dek`](super::Keyring::rotate_dek).
+    /// [`Misuse::NotShown`], with nothing dropped, if a keyspace that was registered when the sweep began
+    /// was neither shown nor has been forgotten since; or like
+    /// [`Keyring::rotate_dek`](super::Keyring::rotate_dek).
     pub fn finish(self) -> Result<Vec<(DekId, u64)>> {
         let unnamed: Vec<DekId> =
             self.named.iter().filter(|(_, count)| **count == 0).map(|(id, _)| *id).collect();
-        self.shared.drive(|_| Ok((Event::Unreferenced(&unnamed), Change::default())))?;
+        self.shared.drive(|set| {
+            let registered: BTreeSet<_> = set.keyspaces.values().map(|found| found.id).collect();
+            let hidden = self.hidden.iter().filter(|(_, id)| registered.contains(*id));
+            let hidden: Vec<String> = hidden.map(|(name, _)| name.clone()).collect();
+            if !hidden.is_empty() {
+                return Err(Misuse::NotShown(hidden).into());
+            }
+            Ok((Event::Unreferenced(&unnamed), Change::default()))
+        })?;
         Ok(self.named.into_iter().filter(|(_, count)| *count != 0).collect())
     }
 }
 
 impl core::fmt::Debug for Sweep {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Sweep").field("named", &self.named).finish_non_exhaustive()
+        f.debug_struct("Sweep")
+            .field("named", &self.named)
+            .field("hidden", &self.hidden)
+            .finish_non_exhaustive()
     }
 }

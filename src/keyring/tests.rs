@@ -41,8 +41,30 @@ fn key(n: u8) -> UnlockKey {
     UnlockKey::from_key(SecretKey::init(|bytes| bytes.fill(n)))
 }
 
+/// A key file with a keyspace in it from the beginning.
 fn create(disk: &SimFs, protector: Protector) -> Keyring {
-    Keyring::create(place(disk), &me(), protector, &[("tls", PEM)]).unwrap()
+    let keyring = Keyring::create(place(disk), &me(), protector, &[("tls", PEM)]).unwrap();
+    let mut writer = keyring.shared().writer();
+    let id = KeyspaceId::from_bytes([9; 16]);
+    writer.set.keyspaces.insert("raft".to_owned(), keyspace::Registered { id, made: true });
+    put(disk, shared::encode(&me(), 1, &writer.set).unwrap().expose());
+    drop(writer);
+    keyring
+}
+
+/// The keyspace of all that is sealed here, also while another handle has it open.
+fn raft(keyring: &Keyring) -> Result<Keyspace> {
+    match keyring.keyspace_to_read("raft") {
+        Err(Error::UnknownKeyspace(_)) => keyring.keyspace("raft"),
+        found => found,
+    }
+}
+
+/// A sweep to which everything was shown that there is of the keyspace.
+fn shown(keyring: &Keyring) -> Result<Sweep> {
+    let mut sweep = keyring.sweep()?;
+    sweep.shown("raft");
+    Ok(sweep)
 }
 
 /// A disk with a key file that is locked with `key(1)`.
@@ -151,21 +173,21 @@ fn seal(log: &Log, index: u64) -> Result<(Entry, InFlight)> {
 
 /// Seals an entry that is durable at once.
 fn sealed(keyring: &Keyring, index: u64) -> Entry {
-    let (entry, in_flight) = seal(&keyring.log("raft").unwrap(), index).unwrap();
+    let (entry, in_flight) = seal(&raft(keyring).unwrap().log(), index).unwrap();
     in_flight.durable();
     entry
 }
 
 impl Entry {
     fn open(&self, keyring: &Keyring) -> Result<()> {
-        let (log, mut record) = (keyring.log("raft")?, self.record.clone());
+        let (log, mut record) = (raft(keyring)?.log(), self.record.clone());
         let plain = log.open_in_place(id(self.index), TERM, &mut record)?;
         assert_eq!(plain, plaintext(self.index));
         Ok(())
     }
 
     fn reseal(&mut self, keyring: &Keyring) {
-        let log = keyring.log("raft").unwrap();
+        let log = raft(keyring).unwrap().log();
         if let Some(sealed) = log.reseal(id(self.index), TERM, &mut self.record).unwrap() {
             sealed.durable();
         }
@@ -175,7 +197,7 @@ impl Entry {
 /// One whole round: re-seals every entry and drops what nothing names.
 fn round(keyring: &Keyring, entries: &mut [Entry]) {
     entries.iter_mut().for_each(|entry| entry.reseal(keyring));
-    let mut sweep = keyring.sweep().unwrap();
+    let mut sweep = shown(keyring).unwrap();
     entries.iter().for_each(|entry| sweep.see(&entry.record).unwrap());
     assert_eq!(sweep.finish().unwrap(), []);
 }
@@ -187,12 +209,18 @@ fn make_the_golden_key_file() {
     let data = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/seal");
     let golden = std::fs::read_to_string(data.join("golden.txt")).unwrap();
     let hex = golden.lines().find_map(|line| line.strip_prefix("dek ")).unwrap();
+    let id = golden.lines().find_map(|line| line.strip_prefix("keyspace ")).unwrap();
+    let id = crate::crypto::testing::hex(id);
     let dek = crate::crypto::testing::hex(hex);
     let dek = crate::key::Dek::from_key(SecretKey::init(|key| key.copy_from_slice(&dek)));
     let keyring = create(&SimFs::new(), Protector::none());
     let mut set = keyring.shared().writer().set.clone();
     set.lifecycle.active.id = dek.id();
     set.deks = vec![shared::first_reserve(dek)];
+    let id = KeyspaceId::from_bytes(*id.first_chunk().unwrap());
+    set.keyspaces.insert("raft".to_owned(), keyspace::Registered { id, made: true });
+    let id = KeyspaceId::from_bytes([0x5e; 16]);
+    set.keyspaces.insert("second".to_owned(), keyspace::Registered { id, made: true });
     let file = shared::encode(&me(), 1, &set).unwrap();
     std::io::Write::write_all(
         &mut std::fs::File::create(data.join("node.keys")).unwrap(),

@@ -40,7 +40,7 @@ impl Log {
     /// # let me = Identity::new("prod", "m1")?;
     /// # let protector = Protector::unlock_key(&UnlockKey::generate()?);
     /// # let keyring = Keyring::create(dir.path(), &me, protector, &[])?;
-    /// let log = keyring.log("raft")?;
+    /// let log = keyring.keyspace("raft")?.log();
     /// let mut file = vec![7; 10_000 * (RECORD_OVERHEAD + 100)];
     /// let mut records: Vec<_> = (1..)
     ///     .map(|index| LogId::new(index, Era::term(1)))

@@ -5,19 +5,19 @@ use super::{CELL, InFlight, MAX_PLAINTEXT, NAME_LEN, aad, key, named, put_name};
 use crate::crypto::xchacha;
 use crate::error::{Error, Misuse, Result};
 use crate::key::DekId;
-use crate::keyring::{Keyring, Shared};
+use crate::keyring::{Keyspace, Shared};
 use crate::secret::SecretBytes;
 
 /// Tables of the crate's own begin so.
 const RESERVED: &str = "nodeseal/";
 
-/// Seals and opens cells: small things that have a name, a table and a row of it.
+/// Seals and opens a keyspace's cells: small things that have a name, a table and a row of it.
 ///
 /// # Format
 ///
 /// `0x03 · DEK id 8 · nonce 24 · tag 16 · ciphertext`: XChaCha20-Poly1305 under
-/// `HKDF(DEK, "cell", 0x03, cluster, node)`, the AAD being table and row, each after its length
-/// (u64 little-endian). A cell opens only in its own table and row, on its own node.
+/// `HKDF(DEK, "cell", 0x03, cluster, node, keyspace id)`, the AAD being table and row, each after its
+/// length (u64 little-endian). A cell opens only in its own table and row of its own keyspace.
 ///
 /// An older value of the same cell opens too: what must not be put back belongs into [`State`], or
 /// has to be named there.
@@ -30,7 +30,7 @@ const RESERVED: &str = "nodeseal/";
 /// # let me = Identity::new("prod", "m1")?;
 /// # let protector = Protector::unlock_key(&UnlockKey::generate()?);
 /// # let keyring = Keyring::create(dir.path(), &me, protector, &[])?;
-/// let cells = keyring.cells();
+/// let cells = keyring.keyspace("raft")?.cells();
 /// let sealed = cells.seal("membership", b"last", b"m1,m2,m3")?;
 /// let stored = sealed.bytes().to_vec();
 /// sealed.durable(); // once it is
@@ -40,7 +40,7 @@ const RESERVED: &str = "nodeseal/";
 /// ```
 #[derive(Clone)]
 pub struct Cells {
-    shared: Arc<Shared>,
+    keyspace: Keyspace,
 }
 
 /// A cell that was sealed.
@@ -73,11 +73,11 @@ impl SealedCell {
     }
 }
 
-impl Keyring {
-    /// The sealer of cells.
+impl Keyspace {
+    /// Returns the sealer of its cells.
     #[must_use]
     pub fn cells(&self) -> Cells {
-        Cells { shared: Arc::clone(self.shared()) }
+        Cells { keyspace: self.clone() }
     }
 }
 
@@ -112,7 +112,7 @@ impl Cells {
     /// As [`Cells::open`] and [`Cells::seal`].
     pub fn reseal(&self, table: &str, row: &[u8], sealed: &[u8]) -> Result<Option<SealedCell>> {
         not_reserved(table)?;
-        if self.shared.is_active(named(CELL, sealed)?) {
+        if self.shared().is_active(named(CELL, sealed)?) {
             return Ok(None);
         }
         let plaintext = self.open_any(table, row, sealed)?;
@@ -128,13 +128,13 @@ impl Cells {
         named(CELL, sealed)
     }
 
-    pub(super) const fn shared(&self) -> &Arc<Shared> {
-        &self.shared
+    pub(super) fn shared(&self) -> &Arc<Shared> {
+        self.keyspace.shared()
     }
 
     /// What holds the active DEK for one cell.
     pub(super) fn acquire(&self) -> Result<InFlight> {
-        self.shared.acquire(1).map(InFlight)
+        self.shared().acquire(1).map(InFlight)
     }
 
     pub(crate) fn seal_any(&self, table: &str, row: &[u8], plaintext: &[u8]) -> Result<SealedCell> {
@@ -152,7 +152,7 @@ impl Cells {
         plaintext: &[u8],
     ) -> Result<SealedCell> {
         let dek = in_flight.0.dek();
-        let key = key(&self.shared, dek, CELL, "");
+        let key = key(&self.keyspace, dek, CELL);
         let mut sealed = SecretBytes::with_capacity(NAME_LEN + xchacha::OVERHEAD + plaintext.len());
         sealed.resize(NAME_LEN + xchacha::OVERHEAD);
         sealed.extend_from_slice(plaintext);
@@ -163,8 +163,8 @@ impl Cells {
     }
 
     pub(crate) fn open_any(&self, table: &str, row: &[u8], sealed: &[u8]) -> Result<SecretBytes> {
-        let dek = self.shared.find(named(CELL, sealed)?)?;
-        let key = key(&self.shared, &dek, CELL, "");
+        let dek = self.shared().find(named(CELL, sealed)?)?;
+        let key = key(&self.keyspace, &dek, CELL);
         let mut message = SecretBytes::from(sealed.get(NAME_LEN..).unwrap_or_default());
         xchacha::open(key.expose(), &aad(&[table.as_bytes(), row]), message.expose_mut())?;
         message.remove_front(xchacha::OVERHEAD);
@@ -174,7 +174,7 @@ impl Cells {
 
 impl fmt::Debug for Cells {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Cells(..)")
+        f.debug_struct("Cells").field("keyspace", &self.keyspace.name()).finish_non_exhaustive()
     }
 }
 

@@ -1,19 +1,17 @@
-use core::fmt;
-use std::sync::Arc;
-
 use super::batch::{Batch, Rising};
 use super::log_id::{Era, LogId};
 use super::record::{self, Sealer};
 use super::{InFlight, RECORD, key, named};
 use crate::crypto::random;
 use crate::error::{Error, Result};
-use crate::key::{DekId, valid_name};
-use crate::keyring::{Keyring, Shared};
+use crate::key::DekId;
+use crate::keyring::Keyspace;
+use core::fmt;
 
-/// Seals and opens the records of one log.
+/// Seals and opens the records of a keyspace's log.
 ///
 /// A record opens only at its own index and era, after an entry of the era that came before it,
-/// in its own log, node and cluster. By raft's log-matching property a contiguous run of records
+/// in its own keyspace, node and cluster. By raft's log-matching property a contiguous run of records
 /// that opens is the log that ends there.
 ///
 /// Without raft the eras are [`Era::NONE`], and an index must never be used for two records.
@@ -26,7 +24,7 @@ use crate::keyring::{Keyring, Shared};
 /// # let me = Identity::new("prod", "m1")?;
 /// # let protector = Protector::unlock_key(&UnlockKey::generate()?);
 /// # let keyring = Keyring::create(dir.path(), &me, protector, &[])?;
-/// let log = keyring.log("raft")?;
+/// let log = keyring.keyspace("raft")?.log();
 /// let term = Era::term(1);
 /// let mut batch = log.batch(LogId::START);
 /// batch.push(LogId::new(1, term), |out| out.extend_from_slice(b"first"))?;
@@ -40,20 +38,14 @@ use crate::keyring::{Keyring, Shared};
 /// ```
 #[derive(Clone)]
 pub struct Log {
-    shared: Arc<Shared>,
-    name: Arc<str>,
+    keyspace: Keyspace,
 }
 
-impl Keyring {
-    /// The sealer of the log `name`.
-    ///
-    /// # Errors
-    ///
-    /// [`Misuse::Name`](crate::Misuse::Name) for a name that has not the form of those in
-    /// [`Identity`](crate::Identity).
-    pub fn log(&self, name: &str) -> Result<Log> {
-        valid_name("log", name)?;
-        Ok(Log { shared: Arc::clone(self.shared()), name: name.into() })
+impl Keyspace {
+    /// Returns the sealer of its log.
+    #[must_use]
+    pub fn log(&self) -> Log {
+        Log { keyspace: self.clone() }
     }
 }
 
@@ -105,8 +97,8 @@ impl Log {
         count: usize,
         seal: impl FnOnce(&Sealer<'_>) -> Result<()>,
     ) -> Result<InFlight> {
-        let pin = self.shared.acquire(u64::try_from(count).unwrap_or(u64::MAX))?;
-        let key = key(&self.shared, pin.dek(), RECORD, &self.name);
+        let pin = self.keyspace.shared().acquire(u64::try_from(count).unwrap_or(u64::MAX))?;
+        let key = key(&self.keyspace, pin.dek(), RECORD);
         // Drawn here, where all plaintexts are at hand, and kept nowhere: neither a fork nor a
         // counter can repeat it.
         seal(&Sealer::new(&key, pin.dek().id(), random::array()?))?;
@@ -128,8 +120,8 @@ impl Log {
         prev: Era,
         record: &'a mut [u8],
     ) -> Result<&'a mut [u8]> {
-        let dek = self.shared.find(named(RECORD, record)?)?;
-        let key = key(&self.shared, &dek, RECORD, &self.name);
+        let dek = self.keyspace.shared().find(named(RECORD, record)?)?;
+        let key = key(&self.keyspace, &dek, RECORD);
         record::open(&key, id, prev, record)
     }
 
@@ -149,7 +141,7 @@ impl Log {
         after: LogId,
         records: &mut [(LogId, &mut [u8])],
     ) -> Result<(), (usize, Error)> {
-        let key = |id| Ok(key(&self.shared, &*self.shared.find(id)?, RECORD, &self.name));
+        let key = |id| Ok(key(&self.keyspace, &*self.keyspace.shared().find(id)?, RECORD));
         record::open_all(key, after.era, records)
     }
 
@@ -162,12 +154,12 @@ impl Log {
     ///
     /// As [`Log::open_in_place`] and [`Log::seal_in_place`]; `record` is then as it was.
     pub fn reseal(&self, id: LogId, prev: Era, record: &mut [u8]) -> Result<Option<InFlight>> {
-        if self.shared.is_active(named(RECORD, record)?) {
+        if self.keyspace.shared().is_active(named(RECORD, record)?) {
             return Ok(None);
         }
         // All that can fail comes before the plaintext stands in the caller's buffer.
-        let pin = self.shared.acquire(1)?;
-        let key = key(&self.shared, pin.dek(), RECORD, &self.name);
+        let pin = self.keyspace.shared().acquire(1)?;
+        let key = key(&self.keyspace, pin.dek(), RECORD);
         let sealer = Sealer::new(&key, pin.dek().id(), random::array()?);
         self.open_in_place(id, prev, record)?;
         sealer.seal(id, prev, record)?;
@@ -186,6 +178,6 @@ impl Log {
 
 impl fmt::Debug for Log {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Log").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Log").field("keyspace", &self.keyspace.name()).finish_non_exhaustive()
     }
 }

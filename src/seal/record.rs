@@ -8,7 +8,7 @@
 //! 41   n   ciphertext
 //! ```
 //!
-//! `K = HKDF(DEK, "record", 0x01, cluster, node, log)`, `K' = HSalsa20(K, era ‖ prev)`, both u64
+//! `K = HKDF(DEK, "record", 0x01, cluster, node, keyspace id)`, `K' = HSalsa20(K, era ‖ prev)`, both u64
 //! little-endian; the record is a NaCl secretbox under `K'` with the nonce `prefix ‖ index`.
 
 use std::sync::Arc;

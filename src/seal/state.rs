@@ -21,7 +21,7 @@ const MAX_VOTE: usize = 4096;
 ///
 /// # Format
 ///
-/// The plaintext of a cell in the table `nodeseal/state`, its row the log's name:
+/// The plaintext of a cell in the table `nodeseal/state`, its row empty:
 /// `1 (0x01) · last 16 · committed 16 · purged 16 · sequence 8 · epoch 8 · snapshot 1 or 17 ·
 /// vote`; a log id is index and era, integers are u64 little-endian, the snapshot is `0x00` for
 /// none, else `0x01` and the stream's id.
@@ -43,23 +43,18 @@ pub struct State {
 }
 
 impl Cells {
-    /// Seals the state cell of `log`, with the key file's epoch.
+    /// Seals the state cell of the keyspace's log, with the key file's epoch.
     ///
     /// # Errors
     ///
     /// [`Misuse::TooLarge`](crate::Misuse::TooLarge) for a vote over 4096 bytes, or as
     /// [`Cells::seal`].
-    pub fn seal_state(&self, log: &str, state: &State) -> Result<SealedCell> {
-        self.seal_state_with(log, state, &[])
+    pub fn seal_state(&self, state: &State) -> Result<SealedCell> {
+        self.seal_state_with(state, &[])
     }
 
     /// Like [`Cells::seal_state`], with `extra` before the vote, of which it counts as a part.
-    pub(crate) fn seal_state_with(
-        &self,
-        log: &str,
-        state: &State,
-        extra: &[u8],
-    ) -> Result<SealedCell> {
+    pub(crate) fn seal_state_with(&self, state: &State, extra: &[u8]) -> Result<SealedCell> {
         let vote_len = extra.len() + state.vote.len();
         if vote_len > MAX_VOTE {
             return Err(Error::too_large("a vote", vote_len, MAX_VOTE));
@@ -82,23 +77,23 @@ impl Cells {
         }
         plain.extend_from_slice(extra);
         plain.extend_from_slice(&state.vote);
-        self.seal_under(in_flight, TABLE, log.as_bytes(), plain.expose())
+        self.seal_under(in_flight, TABLE, &[], plain.expose())
     }
 
-    /// Opens the state cell of `log`.
+    /// Opens the state cell of the keyspace's log.
     ///
     /// # Errors
     ///
     /// [`Error::RolledBack`] if the key file is older than the one with which the cell was
     /// written ([`Error::UnknownDek`] if it is so old that it does not hold the cell's DEK), or as
     /// [`Cells::open`].
-    pub fn open_state(&self, log: &str, sealed: &[u8]) -> Result<State> {
-        self.open_state_at(log, sealed).map(|(state, _)| state)
+    pub fn open_state(&self, sealed: &[u8]) -> Result<State> {
+        self.open_state_at(sealed).map(|(state, _)| state)
     }
 
     /// Like [`Cells::open_state`], with the epoch of the key file when the cell was sealed.
-    pub(crate) fn open_state_at(&self, log: &str, sealed: &[u8]) -> Result<(State, u64)> {
-        let plain = self.open_any(TABLE, log.as_bytes(), sealed)?;
+    pub(crate) fn open_state_at(&self, sealed: &[u8]) -> Result<(State, u64)> {
+        let plain = self.open_any(TABLE, &[], sealed)?;
         let (state, epoch) = decode(plain.expose())?;
         let found = self.shared().epoch();
         if found < epoch {

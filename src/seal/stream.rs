@@ -10,20 +10,19 @@
 //! 4096        chunk after chunk: prefix 16 · Poly1305 tag 16 · ciphertext
 //! ```
 //!
-//! The header is sealed under `HKDF(DEK, "stream", 0x02, cluster, node)` with the stream's name
-//! after its length as AAD. A chunk is a NaCl secretbox under the content key with the nonce
+//! The header is sealed under `HKDF(DEK, "stream", 0x02, cluster, node, keyspace id)` with the
+//! stream's name after its length as AAD. A chunk is a NaCl secretbox under the content key with the nonce
 //! `prefix ‖ (i << 1 | last)`; there is at least one, and all but the last are full.
 
 use core::fmt;
 use std::io::{Read, Seek, Write};
-use std::sync::Arc;
 
 use super::log_id::{Era, LogId};
 use super::{InFlight, NAME_LEN, STREAM, aad, key, named, put_name};
 use crate::crypto::{hkdf, random, secretbox, xchacha};
 use crate::error::{Error, Misuse, Result};
 use crate::key::{DekId, valid_name};
-use crate::keyring::{Keyring, Shared};
+use crate::keyring::Keyspace;
 use crate::secret::{KEY_LEN, SecretBytes, SecretKey};
 
 mod reader;
@@ -103,7 +102,7 @@ impl fmt::Debug for StreamInfo {
     }
 }
 
-/// Seals and opens streams.
+/// Seals and opens a keyspace's streams.
 ///
 /// ```
 /// # use nodeseal::{Identity, Keyring, Protector, UnlockKey};
@@ -114,7 +113,7 @@ impl fmt::Debug for StreamInfo {
 /// # let me = Identity::new("prod", "m1")?;
 /// # let protector = Protector::unlock_key(&UnlockKey::generate()?);
 /// # let keyring = Keyring::create(dir.path(), &me, protector, &[])?;
-/// let streams = keyring.streams();
+/// let streams = keyring.keyspace("raft")?.streams();
 /// let mut writer = streams.create("snapshot", Cursor::new(Vec::new()))?;
 /// writer.write_all(b"the whole state")?;
 /// let (mut file, sealed) = writer.finish(LogId::new(42, Era::term(3)), b"")?;
@@ -131,14 +130,14 @@ impl fmt::Debug for StreamInfo {
 /// ```
 #[derive(Clone)]
 pub struct Streams {
-    shared: Arc<Shared>,
+    keyspace: Keyspace,
 }
 
-impl Keyring {
-    /// The sealer of streams.
+impl Keyspace {
+    /// Returns the sealer of its streams.
     #[must_use]
     pub fn streams(&self) -> Streams {
-        Streams { shared: Arc::clone(self.shared()) }
+        Streams { keyspace: self.clone() }
     }
 }
 
@@ -163,14 +162,16 @@ impl Streams {
     ) -> Result<Option<InFlight>> {
         valid_stream(name)?;
         let old = named(STREAM, header)?;
-        if self.shared.is_active(old) {
+        if self.keyspace.shared().is_active(old) {
             return Ok(None);
         }
         let opened = self.open_header(name, header)?;
-        let pin = self.shared.acquire(1)?;
+        let pin = self.keyspace.shared().acquire(1)?;
         // Only now: what exposes the old DEK from here on exposes the pinned one with it, so that the
         // content key never comes under a DEK that is better kept than it was.
-        if self.shared.is_exposed(old)? && !self.shared.is_exposed(pin.dek().id())? {
+        if self.keyspace.shared().is_exposed(old)?
+            && !self.keyspace.shared().is_exposed(pin.dek().id())?
+        {
             return Err(Misuse::ExposedStream.into());
         }
         *header = self.seal_header(&pin, name, &opened)?;
@@ -194,7 +195,7 @@ impl Streams {
     /// # let me = Identity::new("prod", "m1")?;
     /// # let protector = Protector::unlock_key(&UnlockKey::generate()?);
     /// # let keyring = Keyring::create(dir.path(), &me, protector, &[])?;
-    /// let streams = keyring.streams();
+    /// let streams = keyring.keyspace("backups")?.streams();
     /// let mut writer = streams.create("backup", Cursor::new(Vec::new()))?;
     /// writer.write_all(b"the whole state")?;
     /// let (old, sealed) = writer.finish(LogId::START, b"")?;
@@ -244,7 +245,7 @@ impl Streams {
     /// Reports whether only [`Streams::rewrite`] brings the stream of this header under a DEK that was
     /// not exposed, and there is one.
     pub(crate) fn must_rewrite(&self, header: &[u8; STREAM_HEADER_LEN]) -> Result<bool> {
-        Ok(self.shared.is_exposed_unlike_active(named(STREAM, header)?))
+        Ok(self.keyspace.shared().is_exposed_unlike_active(named(STREAM, header)?))
     }
 
     /// The DEK that a stream's header names.
@@ -273,7 +274,7 @@ impl Streams {
         plain.resize(STREAM_HEADER_LEN);
         let (start, message) = plain.expose_mut().split_first_chunk_mut().ok_or(Misuse::Buffer)?;
         put_name(STREAM, pin.dek().id(), start);
-        let key = key(&self.shared, pin.dek(), STREAM, "");
+        let key = key(&self.keyspace, pin.dek(), STREAM);
         xchacha::seal(key.expose(), &aad(&[name.as_bytes()]), message)?;
         plain.expose().first_chunk().copied().ok_or(Misuse::Buffer.into())
     }
@@ -282,8 +283,8 @@ impl Streams {
         if header.iter().all(|byte| *byte == 0) {
             return Err(Error::damaged("the stream was not finished"));
         }
-        let dek = self.shared.find(named(STREAM, header)?)?;
-        let key = key(&self.shared, &dek, STREAM, "");
+        let dek = self.keyspace.shared().find(named(STREAM, header)?)?;
+        let key = key(&self.keyspace, &dek, STREAM);
         let mut message = SecretBytes::from(&header[NAME_LEN..]);
         let plain = xchacha::open(key.expose(), &aad(&[name.as_bytes()]), message.expose_mut())?;
         Header::decode(plain)
@@ -292,7 +293,7 @@ impl Streams {
 
 impl fmt::Debug for Streams {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Streams(..)")
+        f.debug_struct("Streams").field("keyspace", &self.keyspace.name()).finish_non_exhaustive()
     }
 }
 

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::fs::SimFs;
 use crate::key::{Identity, UnlockKey};
-use crate::keyring::{Keyring, Location, Protector};
+use crate::keyring::{Keyring, Location, Protector, Sweep};
 
 mod batches;
 mod cells;
@@ -20,23 +20,39 @@ mod threads;
 
 use independent::Node;
 
-/// A keyring of `cluster` and `node` with a DEK of its own.
+/// A keyring of `cluster` and `node` with a DEK of its own, and a keyspace.
 fn keyring_of(cluster: &str, node: &str) -> Keyring {
     let place = Location::on(Arc::new(SimFs::new()), "/keys");
     let protector = Protector::unlock_key(&UnlockKey::generate().unwrap());
-    Keyring::create(place, &Identity::new(cluster, node).unwrap(), protector, &[]).unwrap()
+    let me = Identity::new(cluster, node).unwrap();
+    let keyring = Keyring::create(place, &me, protector, &[]).unwrap();
+    drop(raft(&keyring));
+    keyring
 }
 
 fn keyring() -> Keyring {
     keyring_of("prod", "m1")
 }
 
-/// What the independent reader has to know of a keyring, and by hand only the DEK.
+/// What the independent reader has to know of a keyring with one keyspace, and by hand only the DEK.
 fn node(keyring: &Keyring) -> Node {
     let active = keyring.status().deks[0].id;
     let dek = *keyring.shared().find(active).unwrap().secret().expose();
     let identity = keyring.identity();
-    Node { dek, cluster: identity.cluster().to_owned(), node: identity.node().to_owned() }
+    let keyspace = keyring.status().keyspaces[0].id.to_bytes();
+    let (cluster, node) = (identity.cluster().to_owned(), identity.node().to_owned());
+    Node { dek, cluster, node, keyspace }
+}
+
+fn raft(keyring: &Keyring) -> Keyspace {
+    keyring.keyspace("raft").unwrap()
+}
+
+/// A sweep to which everything was shown that there is of the keyspace.
+fn sweep(keyring: &Keyring) -> Sweep {
+    let mut sweep = keyring.sweep().unwrap();
+    sweep.shown("raft");
+    sweep
 }
 
 /// The entry `index` of `term`.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::accept::Accepted;
 use super::chain::Chain;
 use crate::error::{Error, Misuse, Result};
+use crate::keyring::KeyspaceId;
 use crate::seal::{Era, LogId, RECORD_OVERHEAD, STREAM_HEADER_LEN, State};
 use crate::secret::SecretBytes;
 use crate::wal::{self, Kind};
@@ -23,13 +24,22 @@ pub(super) const SNAPSHOT: Kind = Kind::Own(19);
 /// Which earlier segments count ([`super::table`]).
 pub(super) const TABLE: Kind = Kind::Own(20);
 
-/// The data of the record that says what a segment is.
+/// What the record says that every segment begins with, before the id of the store's keyspace.
 pub(super) const MAGIC: &[u8] = b"nodeseal store 1\n";
 pub(super) const RECORD_HEAD: usize = 24;
 /// What stands before an entry's plaintext in its frame, in bytes.
 pub(super) const ENTRY_HEAD: usize = wal::HEAD + RECORD_HEAD + RECORD_OVERHEAD;
 
 pub(super) type Meta = BTreeMap<String, Arc<SecretBytes>>;
+
+/// Takes what a segment begins with apart: the keyspace that it belongs to.
+pub(super) fn parse_owner(data: &[u8]) -> Result<KeyspaceId> {
+    let other = || Error::unsupported("segment", "of another version");
+    let id = data.strip_prefix(MAGIC).ok_or_else(other)?;
+    let id =
+        id.try_into().map_err(|_| Error::damaged("a segment that does not say whose it is"))?;
+    Ok(KeyspaceId::from_bytes(id))
+}
 
 pub(super) fn record_head(id: LogId, prev: Era) -> [u8; RECORD_HEAD] {
     let mut head = [0; RECORD_HEAD];
@@ -133,11 +143,8 @@ pub(super) fn decode_meta(plain: &[u8]) -> Result<Meta> {
 }
 
 /// The row of the cell that holds the metadata: an older one does not open as this one.
-pub(super) fn meta_row(log: &str, sequence: u64) -> Vec<u8> {
-    let mut row = log.as_bytes().to_vec();
-    row.push(0);
-    row.extend_from_slice(&sequence.to_le_bytes());
-    row
+pub(super) const fn meta_row(sequence: u64) -> [u8; 8] {
+    sequence.to_le_bytes()
 }
 
 pub(super) type SnapshotHeader = Box<[u8; STREAM_HEADER_LEN]>;

@@ -97,7 +97,7 @@ impl Inner {
         sequence: u64,
     ) -> Result<SealedCell> {
         let plain = format::encode_meta(meta)?;
-        let row = meta_row(&self.name, sequence);
+        let row = meta_row(sequence);
         let cell = self.cells.seal_any(META_TABLE, &row, plain.expose())?;
         put(frames, heads, META, &[&sequence.to_le_bytes(), cell.bytes()])?;
         Ok(cell)
@@ -110,7 +110,7 @@ impl Inner {
         extra: &Extra,
         durable: u64,
     ) -> Result<SealedCell> {
-        let cell = self.cells.seal_state_with(&self.name, state, &extra.to_bytes())?;
+        let cell = self.cells.seal_state_with(state, &extra.to_bytes())?;
         let (sequence, durable) = (state.sequence.to_le_bytes(), durable.to_le_bytes());
         frames.put(STATE, &[&sequence, &durable, cell.bytes()])?;
         Ok(cell)
@@ -129,8 +129,8 @@ pub(super) fn put(
 }
 
 /// Opens the metadata that was saved with the change `sequence`.
-pub(super) fn open_meta(cells: &Cells, log: &str, sequence: u64, sealed: &[u8]) -> Result<Meta> {
-    format::decode_meta(cells.open_any(META_TABLE, &meta_row(log, sequence), sealed)?.expose())
+pub(super) fn open_meta(cells: &Cells, sequence: u64, sealed: &[u8]) -> Result<Meta> {
+    format::decode_meta(cells.open_any(META_TABLE, &meta_row(sequence), sealed)?.expose())
 }
 
 impl Writer {

@@ -6,14 +6,14 @@ use std::sync::Arc;
 
 use super::accept::Accept;
 use super::format::{self, META, RECORD, SNAPSHOT, STATE, SnapshotHeader};
-use super::open::look;
+use super::open::{look, missing_or};
 use super::options::Options;
-use super::snapshot::{open_stream, stream_name};
+use super::snapshot::{STREAM, open_stream};
 use super::witness::{self, Witness};
 use super::{Store, frames, names};
 use crate::error::{Error, Result};
 use crate::fs::Fs;
-use crate::keyring::{Keyring, Location};
+use crate::keyring::{Keyring, Keyspace, Location};
 use crate::seal::{Cells, Log, LogId, StreamId, Streams};
 use crate::wal::{self, Check, Kind as Frame, SegmentReader, Step, Tail};
 
@@ -96,10 +96,10 @@ pub struct Inspection {
 
 /// What frames are opened with.
 struct Keys {
+    keyspace: Keyspace,
     log: Log,
     cells: Cells,
     streams: Streams,
-    name: String,
 }
 
 impl Store {
@@ -119,15 +119,18 @@ impl Store {
     ) -> Result<Inspection> {
         options.check()?;
         let (fs, dir) = location.into().into_parts();
-        let keys = match keyring {
-            Some(keyring) => Some(Keys {
-                log: keyring.log(&options.name)?,
-                cells: keyring.cells(),
-                streams: keyring.streams(),
-                name: options.name.clone(),
-            }),
-            None => None,
+        let keyspace = keyring.map(|keyring| keyring.keyspace_to_read(&options.name));
+        let (keyspace, mut refusal) = match keyspace {
+            Some(Ok(keyspace)) => (Some(keyspace), None),
+            Some(Err(error)) => (None, Some(missing_or(error, &*fs, &dir))),
+            None => (None, None),
         };
+        let keys = keyspace.clone().map(|keyspace| Keys {
+            log: keyspace.log(),
+            cells: keyspace.cells(),
+            streams: keyspace.streams(),
+            keyspace,
+        });
         let mut looking = Looking { fs: &*fs, keys, each: &mut each, headers: BTreeMap::new() };
         let mut files = Vec::new();
         let segments = names::segments(&*fs, &dir)?;
@@ -144,9 +147,8 @@ impl Store {
                 files.push(FileReport::of(path, Kind::Witness, Verdict::Missing));
             }
         }
-        let mut refusal = None;
-        if let Some(keyring) = keyring {
-            match look(&*fs, &dir, keyring, options, false) {
+        if let Some(keyspace) = keyspace {
+            match look(&*fs, &dir, &keyspace, options, false) {
                 Ok(looked) => {
                     let opened = looked.snapshot().map(|(id, header)| {
                         let path = dir.join(format!("{id}.snap"));
@@ -160,8 +162,7 @@ impl Store {
                         let file = fs.open_read(&path).map_err(|e| Error::io("open", &path, e))?;
                         let header = header
                             .ok_or_else(|| Error::damaged("a snapshot without its header"))?;
-                        let name = stream_name(&options.name);
-                        open_stream(&keyring.streams(), &name, file.into(), header)
+                        open_stream(&keyspace.streams(), file.into(), header)
                             .map_err(|e| e.in_file(&path))
                     });
                     let accepted = options.accept.has(Accept::Snapshot);
@@ -258,21 +259,30 @@ impl Looking<'_> {
                 let sealed = data.get(16..).ok_or_else(short)?;
                 Cells::dek_of(sealed)?;
                 let Some(keys) = &self.keys else { return Ok(false) };
-                format::without_extra(keys.cells.open_state(&keys.name, sealed)?).map(|_| true)
+                format::without_extra(keys.cells.open_state(sealed)?).map(|_| true)
             }
             META => {
                 let (sequence, sealed) = format::number(data).ok_or_else(short)?;
                 Cells::dek_of(sealed)?;
                 let Some(keys) = &self.keys else { return Ok(false) };
-                frames::open_meta(&keys.cells, &keys.name, sequence, sealed).map(|_| true)
+                frames::open_meta(&keys.cells, sequence, sealed).map(|_| true)
             }
             SNAPSHOT => {
                 let header = format::parse_snapshot(data)?;
                 Streams::dek_of(&header[..])?;
                 let Some(keys) = &self.keys else { return Ok(false) };
-                let id = keys.streams.id_of(&stream_name(&keys.name), &header)?;
+                let id = keys.streams.id_of(STREAM, &header)?;
                 self.headers.insert(id, header);
                 Ok(true)
+            }
+            Frame::Metadata => {
+                let owner = format::parse_owner(data)?;
+                match &self.keys {
+                    Some(keys) if keys.keyspace.id() != owner => {
+                        Err(Error::damaged("of another keyspace"))
+                    }
+                    _ => Ok(true),
+                }
             }
             _ => Ok(true),
         };
@@ -299,12 +309,7 @@ impl Looking<'_> {
         let verdict = match (&self.keys, named) {
             (Some(keys), Some((_, header))) => {
                 let file = self.fs.open_read(&path).map_err(|e| Error::io("open", &path, e))?;
-                let reader = open_stream(
-                    &keys.streams,
-                    &stream_name(&keys.name),
-                    Arc::from(file),
-                    header.clone(),
-                );
+                let reader = open_stream(&keys.streams, Arc::from(file), header.clone());
                 Verdict::of(Some(reader.and_then(|mut reader| reader.verify())))
             }
             (None, _) => Verdict::Unopened,
@@ -318,7 +323,7 @@ impl Looking<'_> {
         let mut verdicts = Vec::new();
         for cell in Witness::sealed(self.fs, dir)? {
             verdicts.push(Verdict::of(match &self.keys {
-                Some(keys) => Some(witness::open(&keys.cells, &keys.name, &cell).map(drop)),
+                Some(keys) => Some(witness::open(&keys.cells, &cell).map(drop)),
                 None => Cells::dek_of(&cell).map(drop).map_or_else(|e| Some(Err(e)), |()| None),
             }));
         }

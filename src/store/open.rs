@@ -13,7 +13,6 @@ use super::next::Next;
 use super::options::{Options, Progress};
 use super::replay::{self, Damage, Found, Reading};
 use super::settle::settle;
-use super::snapshot::stream_name;
 use super::spare::Spare;
 use super::stats::Counters;
 use super::sync::Synced;
@@ -21,9 +20,9 @@ use super::view::View;
 use super::witness::Witness;
 use super::write::Writer;
 use super::{Inner, Store, names, read_only};
-use crate::error::{Error, Place, Result};
+use crate::error::{Error, Misuse, Place, Result};
 use crate::fs::{self, Fs, Lock};
-use crate::keyring::{Follower, Keyring, Location};
+use crate::keyring::{Follower, Keyring, Keyspace, Location};
 use crate::process::Process;
 use crate::seal::{Cells, LogId, State, StreamId};
 use crate::secret::SecretBytes;
@@ -46,13 +45,18 @@ pub(super) struct Looked {
 type Verify<'a> = Option<Box<dyn FnMut(Progress) + Send + 'a>>;
 
 impl Store {
-    /// Makes an empty store in a directory, which is created where it is missing.
+    /// Makes an empty store in a directory, which is created where it is missing, and registers its name
+    /// as a [`Keyspace`]. One that was cut short can be begun again.
     ///
     /// # Errors
     ///
-    /// [`Error::Exists`] if a log is there, or the witness of one; [`Error::Busy`]; [`Misuse::Name`](crate::Misuse::Name),
-    /// [`Misuse::OutOfBounds`](crate::Misuse::OutOfBounds) for a segment size that is not allowed;
-    /// [`Misuse::State`](crate::Misuse::State) with [`Options::read_only`]; [`Error::Io`].
+    /// [`Misuse::KeyspaceRegistered`] if the name is registered, wherever the store of that name is: its
+    /// directory may be on a volume that is not mounted; [`Misuse::KeyspaceOpen`];
+    /// [`Misuse::TooManyKeyspaces`]; [`Error::Exists`] if a log is there, or the witness of one;
+    /// [`Error::Busy`]; [`Misuse::Name`], [`Misuse::OutOfBounds`] for a segment size that is not allowed;
+    /// [`Misuse::State`] with [`Options::read_only`]; [`Error::Unrecorded`] if another store could not
+    /// record that the key file was written, after which this one may be complete and open; [`Error::Io`];
+    /// or like [`Keyring::rotate_dek`].
     pub fn create(
         location: impl Into<Location>,
         keyring: &Keyring,
@@ -60,7 +64,12 @@ impl Store {
     ) -> Result<Self> {
         options.check()?;
         if options.read_only {
-            return Err(crate::Misuse::State("a store that is made is written").into());
+            return Err(Misuse::State("a store that is made is written").into());
+        }
+        let claim = keyring.claim(&options.name)?;
+        let before = claim.registered();
+        if before.is_some_and(|(_, made)| made) {
+            return Err(Misuse::KeyspaceRegistered(options.name).into());
         }
         let (fs, dir) = location.into().into_parts();
         fs.create_dir_all(&dir).map_err(|e| Error::io("create", &dir, e))?;
@@ -68,18 +77,14 @@ impl Store {
         if let Some(segment) = names::segments(&*fs, &dir)?.into_iter().next() {
             return Err(Error::Exists(segment.path));
         }
-        let cells = keyring.cells();
-        // One that a creation left which was cut short says 1. Any other is that of a log which cannot
-        // be seen here.
-        match Witness::read(&*fs, &dir, &cells, &options.name) {
-            Ok(1) | Err(Error::Missing(_)) => {}
-            Err(error @ Error::Io { .. }) => return Err(error),
-            _ => return Err(Error::Exists(Witness::path(&dir))),
-        }
+        remove_unused_witness(&*fs, &dir, keyring, &options.name, before.is_some())?;
+        let changes = keyring.shared().changes();
+        let keyspace = claim.register(false)?;
+        let cells = keyspace.cells();
         remove_temps(&*fs, &dir)?;
         let state = State { sequence: 1, ..State::default() };
         // Before the log: a log without a witness would be one that was tampered with.
-        let witness = Witness::create(&*fs, &dir, &cells, &options.name, state.sequence)?;
+        let witness = Witness::create(&*fs, &dir, &cells, state.sequence)?;
         let looked = Looked {
             found: Found::default(),
             state,
@@ -93,10 +98,16 @@ impl Store {
         let none = witness.file();
         let out = Appender::new(none, Witness::path(&dir), (0, 0), 0);
         let lock = (Some(lock), false);
-        let inner = Inner::new((fs, dir), lock, keyring, &options, (out, Some(witness)), looked)?;
+        let keys = (keyring, keyspace);
+        let inner = Inner::new((fs, dir), lock, keys, &options, (out, Some(witness)), looked)?;
         inner.first_segment(&mut inner.writer())?;
         let store = Self { inner: Arc::new(inner) };
+        store.inner.keyspace.set_made()?;
         store.follow_keys();
+        // The two of its own concern no key that it is sealed under: its first change records them.
+        if keyring.shared().changes() != changes.saturating_add(2) {
+            store.inner.record()?;
+        }
         Ok(store)
     }
 
@@ -109,10 +120,12 @@ impl Store {
     ///
     /// # Errors
     ///
-    /// [`Error::Missing`] if there is no log, or its witness or snapshot is gone; [`Error::Busy`];
-    /// [`Error::UnknownDek`] if these are not its keys; [`Error::RolledBack`] if the log, the key
-    /// file, the metadata or the snapshot is an older one; [`Error::Unauthentic`],
-    /// [`Error::Damaged`], with its location; [`Error::Unsupported`]; [`Error::Io`].
+    /// [`Error::Missing`] if there is no log, or its witness or snapshot is gone;
+    /// [`Error::UnknownKeyspace`] if there is one, but its name is not registered; [`Error::Busy`];
+    /// [`Misuse::KeyspaceOpen`]; [`Error::UnknownDek`] if these are not its keys; [`Error::RolledBack`] if
+    /// the log, the key file, the metadata or the snapshot is an older one; [`Error::Damaged`], with its
+    /// location, also if a segment belongs to another keyspace; [`Error::Unauthentic`];
+    /// [`Error::Unsupported`]; [`Error::Io`].
     /// [`Options::accept`] has what an operator may let pass.
     pub fn open(
         location: impl Into<Location>,
@@ -125,8 +138,12 @@ impl Store {
             return read_only::open((fs, dir), keyring, options);
         }
         let lock = lock(&*fs, &dir)?;
+        let claim = keyring.claim(&options.name)?;
+        let keyspace = claim.open().map_err(|e| missing_or(e, &*fs, &dir))?;
         let changes = keyring.shared().changes();
-        let mut looked = look(&*fs, &dir, keyring, &options, false)?;
+        let mut looked = look(&*fs, &dir, &keyspace, &options, false)?;
+        // The creation may have ended before it could say so.
+        keyspace.set_made()?;
         // Before anything is sealed, which may reserve uses in the key file.
         let behind = looked.epoch < keyring.shared().epoch();
         // A rescue removes nothing.
@@ -137,12 +154,12 @@ impl Store {
         let sequence = looked.state.sequence;
         let cut_short = sequence < looked.witnessed || looked.needed.has(Accept::Witness);
         let out = settle(&*fs, &dir, &mut looked.found, cut_short)?;
-        let cells = keyring.cells();
-        let witness = Witness::settle_found(&*fs, &dir, &cells, &options.name, sequence)?;
+        let witness = Witness::settle_found(&*fs, &dir, &keyspace.cells(), sequence)?;
         let verify = options.verify.take();
         let lock = (Some(lock), false);
         let leftovers = core::mem::take(&mut looked.found.leftovers);
-        let inner = Inner::new((fs, dir), lock, keyring, &options, (out, Some(witness)), looked)?;
+        let keys = (keyring, keyspace);
+        let inner = Inner::new((fs, dir), lock, keys, &options, (out, Some(witness)), looked)?;
         if tidy {
             inner.remove_leftovers(&leftovers)?;
         } else {
@@ -204,45 +221,57 @@ impl Looked {
 pub(super) fn look(
     fs: &dyn Fs,
     dir: &Path,
-    keyring: &Keyring,
+    keyspace: &Keyspace,
     options: &Options<'_>,
     beside: bool,
 ) -> Result<Looked> {
-    let cells = keyring.cells();
+    let cells = keyspace.cells();
     let mut needed = Accepted::default();
-    let witnessed = match Witness::read(fs, dir, &cells, &options.name) {
+    let witnessed = match Witness::read(fs, dir, &cells) {
         Err(error) if is_lost(&error) && names::segments(fs, dir)?.is_empty() => {
             return Err(match error {
                 Error::Missing(_) => Error::Missing(dir.to_owned()),
                 other => other,
             });
         }
-        Err(error) if is_lost(&error) && options.accept.has(Accept::Witness) => {
+        Err(error) if is_lost(&error) => {
+            // That it is another store's says more than that its witness does not open.
+            for segment in names::segments(fs, dir)? {
+                replay::hold_to_keyspace(fs, &segment.path, keyspace.id())?;
+            }
+            if !options.accept.has(Accept::Witness) {
+                return Err(error);
+            }
             needed.add(Accept::Witness);
             0
         }
         read => read?,
     };
-    let committed = |sealed: &[u8]| {
-        cells.open_state(&options.name, sealed).map_or(0, |state| state.committed.index)
-    };
+    let committed =
+        |sealed: &[u8]| cells.open_state(sealed).map_or(0, |state| state.committed.index);
     let accept = options.accept.has(Accept::Damage);
-    let log = keyring.log(&options.name)?;
+    let log = keyspace.log();
     let authentic = |id: LogId, prev, sealed: &[u8]| {
         let mut record = SecretBytes::from(sealed);
         let after = LogId { era: prev, ..LogId::START };
         log.open_batch(after, &mut [(id, record.expose_mut())]).is_ok()
     };
-    let reading =
-        Reading { witnessed, accept, beside, committed: &committed, authentic: &authentic };
+    let reading = Reading {
+        keyspace: keyspace.id(),
+        witnessed,
+        accept,
+        beside,
+        committed: &committed,
+        authentic: &authentic,
+    };
     let mut found = replay::replay(fs, dir, &reading)?;
     if found.index.segments.is_empty() {
         return Err(Error::Missing(dir.to_owned()));
     }
-    let (state, mut extra, sealed_at) = found.state(&cells, options)?;
+    let (state, mut extra, sealed_at) = found.state(&cells)?;
     found.hold_to(&state, options, witnessed, &mut needed)?;
     let epoch = options.not_before.unwrap_or_default().0;
-    let key_file = keyring.shared().epoch();
+    let key_file = keyspace.shared().epoch();
     if key_file < epoch {
         return Err(Error::RolledBack { what: "key file", found: key_file, expected: epoch });
     }
@@ -297,14 +326,14 @@ fn first(damages: &[Damage]) -> Error {
 impl Found {
     /// Opens the state cell of the last change: the state, and the epoch of the key file that it was
     /// sealed with.
-    fn state(&mut self, cells: &Cells, options: &Options<'_>) -> Result<(State, Extra, u64)> {
+    fn state(&mut self, cells: &Cells) -> Result<(State, Extra, u64)> {
         if self.state.is_empty() {
             return Err(match self.torn.take() {
                 Some(damage) => Error::Damaged { what: damage.what, place: damage.place },
                 None => Error::damaged("a log without a state cell"),
             });
         }
-        let (state, epoch) = cells.open_state_at(&options.name, &self.state)?;
+        let (state, epoch) = cells.open_state_at(&self.state)?;
         let (state, extra) = format::without_extra(state)?;
         if state.sequence != self.sequence {
             return Err(Error::damaged("a state cell under another sequence"));
@@ -365,9 +394,7 @@ impl Found {
             return Ok(Meta::new());
         }
         match &self.meta {
-            Some((sequence, sealed)) => {
-                super::frames::open_meta(cells, &options.name, *sequence, sealed)
-            }
+            Some((sequence, sealed)) => super::frames::open_meta(cells, *sequence, sealed),
             None => Ok(Meta::new()),
         }
     }
@@ -377,13 +404,12 @@ impl Inner {
     pub(super) fn new(
         (fs, dir): (Arc<dyn Fs>, PathBuf),
         (lock, beside): (Option<Box<dyn Lock>>, bool),
-        keyring: &Keyring,
+        (keyring, keyspace): (&Keyring, Keyspace),
         options: &Options<'_>,
         (out, witness): (Appender, Option<Witness>),
         looked: Looked,
     ) -> Result<Self> {
         let Looked { found, state, mut extra, meta, needed, .. } = looked;
-        let log = keyring.log(&options.name)?;
         let size = options.segment_size.saturating_add(RESERVE);
         let next = || Next::new(Arc::clone(&fs), &dir, size, options.prepare_ahead);
         let next = (!options.read_only).then(next).transpose()?;
@@ -415,11 +441,11 @@ impl Inner {
             fs,
             dir,
             name: options.name.clone(),
-            stream: stream_name(&options.name),
             keyring: keyring.clone(),
-            log,
-            cells: keyring.cells(),
-            streams: keyring.streams(),
+            log: keyspace.log(),
+            cells: keyspace.cells(),
+            streams: keyspace.streams(),
+            keyspace,
             segment_size: options.segment_size,
             next,
             beside,
@@ -465,6 +491,38 @@ impl Inner {
 fn lock(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn Lock>> {
     let path = dir.join("store.lock");
     fs.try_lock(&path).map_err(|e| Error::io("lock", &path, e))?.ok_or(Error::Busy(path))
+}
+
+/// The error of a name that is not registered, unless there is no log either.
+pub(super) fn missing_or(error: Error, fs: &dyn Fs, dir: &Path) -> Error {
+    match names::segments(fs, dir) {
+        Ok(segments) if segments.is_empty() => Error::Missing(dir.to_owned()),
+        Ok(_) => error,
+        Err(missing) => missing,
+    }
+}
+
+/// Removes the witness of a creation that was cut short, whose id nothing will know any more.
+fn remove_unused_witness(
+    fs: &dyn Fs,
+    dir: &Path,
+    keyring: &Keyring,
+    name: &str,
+    registered: bool,
+) -> Result<()> {
+    let path = Witness::path(dir);
+    let unused = || Witness::read(fs, dir, &keyring.keyspace_to_read(name)?.cells());
+    let found = if registered { unused() } else { Witness::sealed(fs, dir).map(|_| 0) };
+    match found {
+        Err(Error::Missing(_)) => Ok(()),
+        Ok(1) => {
+            fs::remove_if_there(fs, &path)?;
+            fs.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))
+        }
+        Err(error @ Error::Io { .. }) => Err(error),
+        // Of a log that cannot be seen here.
+        _ => Err(Error::Exists(path)),
+    }
 }
 
 fn remove_temps(fs: &dyn Fs, dir: &Path) -> Result<()> {

@@ -33,8 +33,7 @@ pub struct Options<'a> {
 }
 
 impl<'a> Options<'a> {
-    /// For the log `name`, of the form of the names in [`Identity`](crate::Identity), but of 48 characters
-    /// at most: it is bound into everything that is sealed.
+    /// For the store whose keyspace is `name`, of the form of the names in [`Identity`](crate::Identity).
     #[must_use]
     pub fn new(name: &str) -> Self {
         let name = name.to_owned();
@@ -119,11 +118,7 @@ impl<'a> Options<'a> {
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        valid_name("log", &self.name)?;
-        // Snapshots need room for a suffix.
-        if self.name.len() > 48 {
-            return Err(Misuse::Name("log").into());
-        }
+        valid_name("store", &self.name)?;
         if !SEGMENTS.contains(&self.segment_size) {
             return Err(Misuse::OutOfBounds("a segment's size").into());
         }

@@ -4,13 +4,13 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::open::{Looked, look};
+use super::open::{Looked, look, missing_or};
 use super::options::Options;
 use super::witness::Witness;
 use super::{Inner, Store};
 use crate::error::{Error, Result};
 use crate::fs::{Fs, Lock};
-use crate::keyring::Keyring;
+use crate::keyring::{Keyring, Keyspace};
 use crate::wal::Appender;
 
 /// How often a store that another changes is read until it stays the same meanwhile.
@@ -31,13 +31,15 @@ pub(super) fn open(
     keyring: &Keyring,
     mut options: Options<'_>,
 ) -> Result<Store> {
+    let keyspace = keyring.keyspace_to_read(&options.name);
+    let keyspace = keyspace.map_err(|e| missing_or(e, &*fs, &dir))?;
     let others = others(&*fs, &dir.join("store.lock"))?;
     let beside = matches!(others, Others::Writer);
     // One that holds no lock that is seen here may write, too.
     let alone = matches!(others, Others::Shared(_));
     let mut attempt = 1;
     let (looked, out) = loop {
-        match attempt_to_look(&*fs, &dir, keyring, &options, !alone) {
+        match attempt_to_look(&*fs, &dir, &keyspace, &options, !alone) {
             Err(error) if !alone && may_pass(&error) => {
                 if attempt == ATTEMPTS {
                     return Err(if beside { Error::Busy(dir) } else { error });
@@ -52,7 +54,8 @@ pub(super) fn open(
         Others::Writer | Others::Unknown => None,
     };
     let verify = options.verify.take();
-    let inner = Inner::new((fs, dir), (lock, beside), keyring, &options, (out, None), looked)?;
+    let keys = (keyring, keyspace);
+    let inner = Inner::new((fs, dir), (lock, beside), keys, &options, (out, None), looked)?;
     Store::opened(inner, verify, &options)
 }
 
@@ -60,11 +63,11 @@ pub(super) fn open(
 fn attempt_to_look(
     fs: &dyn Fs,
     dir: &Path,
-    keyring: &Keyring,
+    keyspace: &Keyspace,
     options: &Options<'_>,
     beside: bool,
 ) -> Result<(Looked, Appender)> {
-    let looked = look(fs, dir, keyring, options, beside)?;
+    let looked = look(fs, dir, keyspace, options, beside)?;
     let found = &looked.found;
     let path = found.last_path().ok_or_else(|| Error::Missing(dir.to_owned()))?;
     let file = fs.open_read(&path).map_err(|e| Error::io("open", &path, e))?;
@@ -73,7 +76,7 @@ fn attempt_to_look(
             fs.open_read(&segment.path).map_err(|e| Error::io("open", &segment.path, e))?;
         }
         // The witness is not older than what was read: that was durable.
-        Witness::read(fs, dir, &keyring.cells(), &options.name)?;
+        Witness::read(fs, dir, &keyspace.cells())?;
     }
     let out = Appender::new(file.into(), path, (found.end, found.end), found.chain);
     Ok((looked, out))

@@ -21,6 +21,7 @@ use super::names;
 use super::table::Table;
 use crate::error::{Error, Place, Result};
 use crate::fs::Fs;
+use crate::keyring::KeyspaceId;
 use crate::seal::{Era, LogId, State};
 use crate::wal;
 
@@ -54,6 +55,8 @@ const ALL_GONE: u64 = 1 << 22;
 
 /// How a log is read.
 pub(super) struct Reading<'a> {
+    /// Whose the segments must be.
+    pub(super) keyspace: KeyspaceId,
     /// The sequence up to which changes are known to be durable.
     pub(super) witnessed: u64,
     /// Gaps are left in the log.
@@ -141,10 +144,17 @@ fn lost_in(index: &Index, before: u32, behind: u32) -> u32 {
     between.find(|(_, segment)| segment.damaged).map_or(behind, |(id, _)| *id)
 }
 
+/// Refuses a segment of another keyspace.
+pub(super) fn hold_to_keyspace(fs: &dyn Fs, segment: &Path, keyspace: KeyspaceId) -> Result<()> {
+    let file = fs.open_read(segment).map_err(|e| Error::io("open", segment, e))?;
+    change::hold_to_keyspace(&*file, segment, keyspace)
+}
+
 /// Reads all segments that count. Opens no entry, and changes nothing.
 ///
 /// # Errors
 ///
+/// [`Error::Damaged`] for a segment of another keyspace, whatever is accepted: nothing in it opens;
 /// [`Error::Unsupported`] for what another version wrote; what the system says.
 pub(super) fn replay(fs: &dyn Fs, dir: &Path, reading: &Reading<'_>) -> Result<Found> {
     let mut segments = names::segments(fs, dir)?;
@@ -162,6 +172,8 @@ pub(super) fn replay(fs: &dyn Fs, dir: &Path, reading: &Reading<'_>) -> Result<F
         let number = segment.name.sequence;
         let listed = table.as_ref().map(|table| table.get(number));
         let Some(listed) = listed.map_or(Some(None), |chains| chains.map(Some)) else {
+            // What another keyspace's is must not be removed as one of this one's.
+            hold_to_keyspace(fs, &segment.path, reading.keyspace)?;
             found.leftovers.push(segment.path);
             continue;
         };

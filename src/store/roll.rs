@@ -8,6 +8,7 @@ use super::chain::Heads;
 use super::format::{Extra, MAGIC, SNAPSHOT, SnapshotHeader, TABLE};
 use super::frames::put;
 use super::index::Segment;
+use super::snapshot::STREAM;
 use super::sync::Synced;
 use super::table::{self, Part};
 use super::write::Writer;
@@ -91,7 +92,7 @@ impl Inner {
         let (mut frames, mut heads) = (Frames::new(0), Heads::new(named));
         let mut in_flight = Vec::new();
         frames.put_crc()?;
-        put(&mut frames, &mut heads, Kind::Metadata, &[MAGIC])?;
+        put(&mut frames, &mut heads, Kind::Metadata, &[MAGIC, self.keyspace.id_bytes()])?;
         put(&mut frames, &mut heads, TABLE, &[&table::encode(parts)?])?;
         if writer.extra.meta != 0 {
             let cell = self.put_meta(&mut frames, &mut heads, &writer.meta, writer.extra.meta)?;
@@ -99,7 +100,7 @@ impl Inner {
         }
         let mut header = writer.snapshot.clone();
         if let Some(header) = &mut header {
-            match self.streams.reseal_header(&self.stream, header) {
+            match self.streams.reseal_header(STREAM, header) {
                 // Under its exposed DEK until a rotation has copied the snapshot under another content key.
                 Err(Error::Misuse(Misuse::ExposedStream)) => {}
                 resealed => in_flight.extend(resealed?),

@@ -129,7 +129,8 @@ impl Store {
         Rotation { store, budget: BUDGET, rate: RATE, work: Work::Nothing, also: None }
     }
 
-    /// Shows everything that the store holds to a sweep of its keyring, at once.
+    /// Shows everything that the store holds to a sweep of its keyring, at once, and says that its keyspace
+    /// was shown. A store that is open read-only does not say so: what another writes it has not seen.
     ///
     /// # Errors
     ///
@@ -138,7 +139,9 @@ impl Store {
         self.inner.settle_witness()?;
         let mut count = Count::new(&self.inner);
         while count.go_on(&self.inner, u64::MAX, sweep)? {}
-        count.finish(&self.inner, sweep)
+        count.finish(&self.inner, sweep)?;
+        self.inner.shown_to(sweep);
+        Ok(())
     }
 }
 
@@ -160,9 +163,9 @@ impl Rotation {
         self
     }
 
-    /// Shows what else is sealed under the keyring, in no store: without this the DEKs of whatever
-    /// is stored elsewhere would be dropped. Called before each drop; a caller with several stores
-    /// has to bring all of them under the active DEK first, and show each with [`Store::show`].
+    /// Shows what else is sealed under the keyring. No DEK is dropped before every registered keyspace was
+    /// shown: other stores with [`Store::show`], what is stored elsewhere with [`Sweep::see`] and
+    /// [`Sweep::shown`]. Called before each drop; all of it has to be under the active DEK by then.
     #[must_use]
     pub fn also(mut self, see: impl FnMut(&mut Sweep) -> Result<()> + Send + 'static) -> Self {
         self.also = Some(Box::new(see));
@@ -197,8 +200,10 @@ impl Rotation {
     ///
     /// # Errors
     ///
-    /// As [`Store::read`], [`Store::snapshot`] and [`Store::apply`]; [`Error::Damaged`] where damage
-    /// keeps the proof from being complete. What was not yet replaced is as it was.
+    /// As [`Store::read`], [`Store::snapshot`] and [`Store::apply`]; [`Misuse::NotShown`], once the store is
+    /// under the active DEK, if the keyring has other keyspaces that [`Rotation::also`] did not show;
+    /// [`Error::Damaged`] where damage keeps the proof from being complete. What was not yet replaced is
+    /// as it was.
     pub fn step(&mut self) -> Result<Step> {
         let work = core::mem::replace(&mut self.work, Work::Nothing);
         self.next(work).inspect_err(|e| self.store.inner.stats.failed(e))
@@ -269,6 +274,7 @@ impl Rotation {
             return Ok(Step::Counted);
         }
         count.finish(inner, &mut sweep)?;
+        inner.shown_to(&mut sweep);
         if let Some(also) = &mut self.also {
             also(&mut sweep)?;
         }
@@ -287,6 +293,13 @@ impl Inner {
     fn retiring(&self) -> BTreeSet<DekId> {
         let deks = self.keyring.status().deks;
         deks.iter().filter(|dek| !dek.active).map(|dek| dek.id).collect()
+    }
+
+    /// Says that everything of the store was shown.
+    fn shown_to(&self, sweep: &mut Sweep) {
+        if self.next.is_some() {
+            sweep.shown_keyspace(self.keyspace.id());
+        }
     }
 
     /// Ends the last segment if it names a DEK that is to go.
@@ -342,7 +355,7 @@ impl Inner {
         let sequence = synced.sequence;
         self.intact()?;
         let Some(witness) = &mut synced.witness else { return Ok(()) };
-        let written = witness.settle(&self.cells, &self.name, sequence);
+        let written = witness.settle(&self.cells, sequence);
         self.or_poison(written)
     }
 }

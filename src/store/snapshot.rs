@@ -23,6 +23,8 @@ use crate::seal::{
 };
 use crate::wal;
 
+/// The name of the streams of snapshots.
+pub(super) const STREAM: &str = "snapshot";
 /// Length of a header, as files count.
 const HEADER: u64 = 4096;
 const _: () = assert!(STREAM_HEADER_LEN == 4096);
@@ -79,7 +81,7 @@ impl Store {
             self.inner.fs.create_new(&path).map_err(|e| Error::io("create", &path, e))?.into();
         let temp = Temp { store: self.clone(), path, keep: false };
         let out = SnapshotFile::new(Arc::clone(&file), Box::new([0; STREAM_HEADER_LEN]));
-        let stream = Some(self.inner.streams.create(&self.inner.stream, out)?);
+        let stream = Some(self.inner.streams.create(STREAM, out)?);
         Ok(SnapshotWriter { stream, file, temp })
     }
 
@@ -271,23 +273,17 @@ impl Inner {
     }
 
     fn open_snapshot(&self, file: Arc<dyn File>, header: SnapshotHeader) -> Result<SnapshotReader> {
-        open_stream(&self.streams, &self.stream, file, header)
+        open_stream(&self.streams, file, header)
     }
-}
-
-/// The name of the streams of a log's snapshots.
-pub(super) fn stream_name(log: &str) -> String {
-    format!("{log}.snapshot")
 }
 
 /// Opens a snapshot's file, of which the header comes from the log.
 pub(super) fn open_stream(
     streams: &Streams,
-    name: &str,
     file: Arc<dyn File>,
     header: SnapshotHeader,
 ) -> Result<SnapshotReader> {
-    streams.open(name, SnapshotFile::new(file, header))
+    streams.open(STREAM, SnapshotFile::new(file, header))
 }
 
 /// What a snapshot's file of the log `name` begins with.

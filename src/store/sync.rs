@@ -92,7 +92,7 @@ impl Inner {
         synced.in_flight.drain(..).for_each(InFlight::durable);
         synced.sequence = sequence;
         if let Some(witness) = &mut synced.witness {
-            witness.write(&self.cells, &self.name, sequence)?;
+            witness.write(&self.cells, sequence)?;
         }
         self.stats.add().fsyncs += 1;
         self.view.seen().durable = sequence;

@@ -17,6 +17,7 @@ mod crash;
 mod exposed;
 mod gate;
 mod grows;
+mod keyspaces;
 mod mixed;
 mod model;
 mod readers;

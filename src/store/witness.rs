@@ -5,7 +5,7 @@
 //! fsync and is never ahead of the log; a power cut may leave it some seconds behind.
 //!
 //! `store.witness`: two places of 512 bytes, written in turn, so that one is whole whatever becomes
-//! of the other. In each a cell of 57 bytes in the table `nodeseal/witness`, its row the log's name,
+//! of the other. In each a cell of 57 bytes in the table `nodeseal/witness`, its row empty,
 //! holding the sequence; the greater one counts.
 
 use std::path::{Path, PathBuf};
@@ -35,15 +35,9 @@ impl Witness {
     }
 
     /// Writes the file anew, durably.
-    pub(super) fn create(
-        fs: &dyn Fs,
-        dir: &Path,
-        cells: &Cells,
-        log: &str,
-        sequence: u64,
-    ) -> Result<Self> {
+    pub(super) fn create(fs: &dyn Fs, dir: &Path, cells: &Cells, sequence: u64) -> Result<Self> {
         let path = Self::path(dir);
-        let cell = cells.seal_any(TABLE, log.as_bytes(), &sequence.to_le_bytes())?;
+        let cell = cells.seal_any(TABLE, &[], &sequence.to_le_bytes())?;
         let mut bytes = cell.bytes().to_vec();
         bytes.resize(PLACE, 0);
         bytes.extend_from_slice(cell.bytes());
@@ -63,37 +57,36 @@ impl Witness {
         fs: &dyn Fs,
         dir: &Path,
         cells: &Cells,
-        log: &str,
         sequence: u64,
     ) -> Result<Self> {
         let path = Self::path(dir);
         let whole = u64::try_from(PLACE + CELL).unwrap_or(u64::MAX);
         let file = match fs.open_write(&path) {
             Ok(file) if file.len().map_err(|e| Error::io("stat", &path, e))? >= whole => file,
-            _ => return Self::create(fs, dir, cells, log, sequence),
+            _ => return Self::create(fs, dir, cells, sequence),
         };
-        let [one, two] = Self::found(fs, dir, cells, log)?;
+        let [one, two] = Self::found(fs, dir, cells)?;
         // The one that counts so far stays until the other is there.
         let second = match (one, two) {
             (Ok(one), Ok(two)) => two < one,
             (one, _) => one.is_ok(),
         };
         let mut witness = Self { file: file.into(), path, second };
-        witness.settle(cells, log, sequence)?;
+        witness.settle(cells, sequence)?;
         Ok(witness)
     }
 
     /// Returns the sequence that the file holds.
-    pub(super) fn read(fs: &dyn Fs, dir: &Path, cells: &Cells, log: &str) -> Result<u64> {
-        match Self::found(fs, dir, cells, log)? {
+    pub(super) fn read(fs: &dyn Fs, dir: &Path, cells: &Cells) -> Result<u64> {
+        match Self::found(fs, dir, cells)? {
             [Ok(one), Ok(two)] => Ok(one.max(two)),
             [Ok(one), Err(_)] | [Err(_), Ok(one)] => Ok(one),
             [Err(error), Err(_)] => Err(error.in_file(&Self::path(dir))),
         }
     }
 
-    fn found(fs: &dyn Fs, dir: &Path, cells: &Cells, log: &str) -> Result<[Result<u64>; 2]> {
-        Ok(Self::sealed(fs, dir)?.map(|cell| open(cells, log, &cell)))
+    fn found(fs: &dyn Fs, dir: &Path, cells: &Cells) -> Result<[Result<u64>; 2]> {
+        Ok(Self::sealed(fs, dir)?.map(|cell| open(cells, &cell)))
     }
 
     /// The two cells as they are stored.
@@ -104,8 +97,8 @@ impl Witness {
         Ok([0, PLACE].map(|at| cell(at).unwrap_or_default()))
     }
 
-    pub(super) fn write(&mut self, cells: &Cells, log: &str, sequence: u64) -> Result<()> {
-        let cell = cells.seal_any(TABLE, log.as_bytes(), &sequence.to_le_bytes())?;
+    pub(super) fn write(&mut self, cells: &Cells, sequence: u64) -> Result<()> {
+        let cell = cells.seal_any(TABLE, &[], &sequence.to_le_bytes())?;
         let place = if self.second { 512 } else { 0 };
         let written = self.file.write_all_at(cell.bytes(), place);
         self.second = !self.second;
@@ -113,9 +106,9 @@ impl Witness {
     }
 
     /// Writes both places, one after the other, and makes each durable.
-    pub(super) fn settle(&mut self, cells: &Cells, log: &str, sequence: u64) -> Result<()> {
+    pub(super) fn settle(&mut self, cells: &Cells, sequence: u64) -> Result<()> {
         for _ in 0..2 {
-            self.write(cells, log, sequence)?;
+            self.write(cells, sequence)?;
             self.file.sync().map_err(|e| Error::io("sync", &self.path, e))?;
         }
         Ok(())
@@ -123,8 +116,8 @@ impl Witness {
 }
 
 /// Opens one of the two cells.
-pub(super) fn open(cells: &Cells, log: &str, cell: &[u8]) -> Result<u64> {
-    let plain = cells.open_any(TABLE, log.as_bytes(), cell)?;
+pub(super) fn open(cells: &Cells, cell: &[u8]) -> Result<u64> {
+    let plain = cells.open_any(TABLE, &[], cell)?;
     let sequence = plain.expose().try_into().map(u64::from_le_bytes);
     sequence.map_err(|_| Error::damaged("a witness of another form"))
 }

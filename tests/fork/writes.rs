@@ -129,7 +129,7 @@ fn a_child_does_not_take_a_dek_from_its_parent() {
     };
     let parent = |keyring: &Keyring| {
         keyring.rotate_dek(Reason::Requested).unwrap();
-        let log = keyring.log("raft").unwrap();
+        let log = keyring.keyspace("mine").unwrap().log();
         log.seal_in_place(id(1), Era::NONE, &mut record).unwrap().durable();
         say.write_all(&[1]).unwrap();
         record.clone()
@@ -137,7 +137,7 @@ fn a_child_does_not_take_a_dek_from_its_parent() {
     let (mut record, done) = in_both(&node.keyring, child, parent);
     assert_eq!(done, DONE);
     let (_dir, keyring) = node.reopened();
-    let log = keyring.log("raft").unwrap();
+    let log = keyring.keyspace("mine").unwrap().log();
     assert_eq!(log.open_in_place(id(1), Era::NONE, &mut record).unwrap(), PLAIN);
     assert!(keyring.attachment("x").is_none());
 }
@@ -148,6 +148,7 @@ fn a_child_cannot_change_the_key_file() {
     let node = Node::new();
     let passphrase = Passphrase::new(SecretBytes::from(&b"correct horse"[..])).unwrap();
     node.keyring.attach("tls", b"key").unwrap();
+    drop(node.keyring.keyspace("mine").unwrap());
     child_leaves(node.dir.path(), node.keyring.clone(), |keyring| {
         refused("rotate", keyring.rotate_dek(Reason::Requested));
         refused("leaked", keyring.rotate_dek(Reason::Leaked));
@@ -155,16 +156,24 @@ fn a_child_cannot_change_the_key_file() {
         refused("reconcile", keyring.reconcile(&other));
         refused("reconcile", keyring.reconcile_with(&LockRecord::off(7), Rekey::Leaked));
         refused("detach", keyring.detach("tls"));
+        refused("keyspace", keyring.keyspace("new"));
+        refused("forget", keyring.forget("mine"));
         refused("add", keyring.add_passphrase(&passphrase, Costs::default()));
         refused("remove", keyring.remove_passphrases());
-        refused("sweep", keyring.sweep().and_then(|sweep| sweep.finish()));
+        refused(
+            "sweep",
+            keyring.sweep().and_then(|mut sweep| {
+                sweep.shown("mine");
+                sweep.finish()
+            }),
+        );
         // Nothing would change, but what the file holds is not known here.
         refused("attach", keyring.attach("tls", b"key"));
 
         // What is in memory can be read and sealed with.
         assert_eq!(keyring.status().deks.len(), 1);
         assert_eq!(keyring.attachment("tls").unwrap().expose(), b"key");
-        let log = keyring.log("raft").unwrap();
+        let log = keyring.keyspace("mine").unwrap().log();
         let mut record = [&[0; RECORD_OVERHEAD], PLAIN].concat();
         log.seal_in_place(id(1), Era::NONE, &mut record).unwrap().durable();
         assert_eq!(log.open_in_place(id(1), Era::NONE, &mut record).unwrap(), PLAIN);

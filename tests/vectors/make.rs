@@ -11,7 +11,7 @@ use super::{CellCase, KeyFileCase, RecordCase, StreamCase, UnlockKeyCase, Vector
 
 const ABOUT: &str = "nodeseal's native formats, version 1, as docs/design.md has them: what opens, \
     and what must be refused with which error. Bytes are hexadecimal, streams base64. Records, cells \
-    and streams are under the DEK of the first key file, which is not locked. Made by `cargo test \
+    and streams are under the DEK of the first key file, which is not locked, and in its keyspaces. Made by `cargo test \
     --test vectors -- --ignored`; tests/vectors/read.py reads it without this library.";
 const PHRASE: &str = "correct horse battery staple";
 
@@ -83,13 +83,14 @@ fn nothing() -> KeyFileCase {
         epoch: None,
         dek_ids: None,
         attachments: None,
+        keyspaces: None,
         error: None,
     }
 }
 
 fn with_facts(mut case: KeyFileCase) -> KeyFileCase {
     let (_dir, keyring) = case.open(&me()).unwrap();
-    (case.epoch, case.dek_ids, case.attachments) = case.facts(&keyring);
+    (case.epoch, case.dek_ids, case.attachments, case.keyspaces) = case.facts(&keyring);
     case
 }
 
@@ -199,6 +200,7 @@ fn locked_files(key: &UnlockKey) -> Vec<KeyFileCase> {
     let phrase = Passphrase::new(SecretBytes::from(PHRASE.as_bytes())).unwrap();
     keyring.add_passphrase(&phrase, Costs::FLOOR).unwrap();
     keyring.rotate_dek(Reason::Requested).unwrap();
+    drop(keyring.keyspace("raft").unwrap());
     drop(keyring);
     let file = text();
     let other_key = UnlockKey::generate().unwrap();
@@ -298,7 +300,7 @@ fn flipped(sealed: &[u8], at: usize) -> String {
 }
 
 fn records(keyring: &Keyring) -> Vec<RecordCase> {
-    let log = keyring.log("raft").unwrap();
+    let log = keyring.keyspace("raft").unwrap().log();
     let sealed = |index, era, prev, plain: &[u8]| {
         let mut record = [&[0; RECORD_OVERHEAD], plain].concat();
         let id = LogId::new(index, Era::term(era));
@@ -307,7 +309,7 @@ fn records(keyring: &Keyring) -> Vec<RecordCase> {
     };
     let case = |what: &str, index: u64, era: u64, prev: u64, plain: &[u8]| RecordCase {
         what: what.to_owned(),
-        log: "raft".to_owned(),
+        keyspace: "raft".to_owned(),
         index: index.to_string(),
         era: era.to_string(),
         prev: prev.to_string(),
@@ -341,7 +343,7 @@ fn records(keyring: &Keyring) -> Vec<RecordCase> {
         refused("at another index", "unauthentic", &|case| case.index = "3".to_owned()),
         refused("of another era", "unauthentic", &|case| case.era = "2".to_owned()),
         refused("after another era", "unauthentic", &|case| case.prev = "0".to_owned()),
-        refused("in another log", "unauthentic", &|case| case.log = "raft2".to_owned()),
+        refused("in another keyspace", "unauthentic", &|case| case.keyspace = "second".to_owned()),
         refused("prefix flipped", "unauthentic", &with(flipped(&bytes, 9))),
         refused("tag flipped", "unauthentic", &with(flipped(&bytes, 25))),
         refused("tag flipped at its end", "unauthentic", &with(flipped(&bytes, 40))),
@@ -364,11 +366,12 @@ fn records(keyring: &Keyring) -> Vec<RecordCase> {
 
 fn cells(keyring: &Keyring) -> Vec<CellCase> {
     let case = |what: &str, table: &str, row: &[u8], plain: &[u8]| {
-        let cell = keyring.cells().seal(table, row, plain).unwrap();
+        let cell = keyring.keyspace("raft").unwrap().cells().seal(table, row, plain).unwrap();
         let sealed = hex(cell.bytes());
         cell.durable();
         CellCase {
             what: what.to_owned(),
+            keyspace: "raft".to_owned(),
             table: table.to_owned(),
             row: hex(row),
             sealed,
@@ -392,6 +395,7 @@ fn cells(keyring: &Keyring) -> Vec<CellCase> {
     let with = |sealed: String| move |case: &mut CellCase| case.sealed.clone_from(&sealed);
     cases.extend([
         refused("in another row", "unauthentic", &|case| case.row = hex(b"first")),
+        refused("in another keyspace", "unauthentic", &|case| case.keyspace = "second".to_owned()),
         refused("in another table", "unauthentic", &|case| case.table = "members".to_owned()),
         refused("table and row divided elsewhere", "unauthentic", &|case| {
             (case.table, case.row) = ("members".to_owned(), hex(b"hiplast"));
@@ -416,6 +420,7 @@ fn streams() -> Vec<StreamCase> {
     let plain: Vec<u8> = (0..=250).cycle().take(2500).collect();
     let base = StreamCase {
         what: "three chunks of 1 KiB".to_owned(),
+        keyspace: "raft".to_owned(),
         stream: "snapshot".to_owned(),
         sealed: Base64::encode_string(&whole),
         index: Some((1_u64 << 40).to_string()),
@@ -446,9 +451,14 @@ fn streams() -> Vec<StreamCase> {
         stream: "backup".to_owned(),
         ..refused("of another name", "unauthentic", &whole)
     };
+    let other_keyspace = StreamCase {
+        keyspace: "second".to_owned(),
+        ..refused("in another keyspace", "unauthentic", &whole)
+    };
     vec![
         base.clone(),
         other_name,
+        other_keyspace,
         refused("header flipped", "unauthentic", &flip(60)),
         refused("header flipped at its end", "unauthentic", &flip(HEADER - 1)),
         refused("first chunk flipped", "unauthentic", &flip(HEADER + 40)),

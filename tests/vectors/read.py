@@ -140,26 +140,31 @@ def named(sealed, kind, least, ids):
     return ids[sealed[1:9]], sealed[9:]
 
 
-def open_record(case, ids, who):
+def keyspace(case, register):
+    return register[case["keyspace"]]
+
+
+def open_record(case, ids, register, who):
     dek, rest = named(bytes.fromhex(case["sealed"]), 1, 41, ids)
-    key = hkdf(dek, b"record", b"\x01", *who, case["log"].encode())
+    key = hkdf(dek, b"record", b"\x01", *who, keyspace(case, register))
     key = hsalsa(key, struct.pack("<QQ", int(case["era"]), int(case["prev"])))
     return secretbox_open(key, rest[:16] + struct.pack("<Q", int(case["index"])), rest[16:])
 
 
-def open_cell(case, ids, who):
+def open_cell(case, ids, register, who):
     dek, rest = named(bytes.fromhex(case["sealed"]), 3, 49, ids)
     aad = framed(case["table"].encode(), bytes.fromhex(case["row"]))
-    return xchacha_open(hkdf(dek, b"cell", b"\x03", *who), aad, rest)
+    return xchacha_open(hkdf(dek, b"cell", b"\x03", *who, keyspace(case, register)), aad, rest)
 
 
-def open_stream(case, ids, who):
+def open_stream(case, ids, register, who):
     stream = base64.b64decode(case["sealed"])
     header, chunks = stream[:4096], stream[4096:]
     if len(header) < 4096 or not any(header):
         raise Refused("damaged")
     dek, rest = named(header, 2, 49, ids)
-    head = xchacha_open(hkdf(dek, b"stream", b"\x02", *who), framed(case["stream"].encode()), rest)
+    key = hkdf(dek, b"stream", b"\x02", *who, keyspace(case, register))
+    head = xchacha_open(key, framed(case["stream"].encode()), rest)
     content = head[:32]
     index, era, length, size, meta_len = struct.unpack("<QQQIH", head[32:62])
     assert (str(index), str(era)) == (case.get("index", str(index)), case.get("era", str(era)))
@@ -183,7 +188,7 @@ def canonical_base64(text):
 
 
 def open_clear_key_file(text, expected):
-    """Returns the DEKs of a key file by their ids."""
+    """Returns the DEKs of a key file by their ids, and the ids of its keyspaces by their names."""
     above, _, check = text.rpartition("check ")
     if check != hashlib.sha256(above.encode()).hexdigest() + "\n":
         raise Refused("damaged")
@@ -206,14 +211,19 @@ def open_clear_key_file(text, expected):
     key_set = xchacha_open(file_key, aad, sealed)
     if key_set[0] != 1:
         raise Refused("unsupported")
-    deks, at = {}, 1
+    deks, register, at = {}, {}, 1
     while at < len(key_set):
         tag, length = struct.unpack("<BI", key_set[at:at + 5])
         if tag in (1, 2):
             dek = key_set[at + 5:at + 37]
             deks[hkdf(dek, b"dek-id")[:8]] = dek
+        if tag == 6:
+            identity, name = key_set[at + 5:at + 21], key_set[at + 23:at + 5 + length]
+            assert key_set[at + 21] == 1 and key_set[at + 22] == len(name)
+            assert all(other < name.decode() for other in register)
+            register[name.decode()] = identity
         at += 5 + length
-    return deks
+    return deks, register
 
 
 def check(part, case, run):
@@ -230,11 +240,11 @@ def main():
     vectors = json.loads(VECTORS.read_text())
     names = (vectors["cluster"], vectors["node"])
     who = tuple(name.encode() for name in names)
-    ids = open_clear_key_file(vectors["key_files"][0]["file"], names)
+    ids, register = open_clear_key_file(vectors["key_files"][0]["file"], names)
     counts = {}
     for part, run in (("records", open_record), ("cells", open_cell), ("streams", open_stream)):
         for case in vectors[part]:
-            plain = check(part, case, lambda: run(case, ids, who))
+            plain = check(part, case, lambda: run(case, ids, register, who))
             assert plain is None or plain == bytes.fromhex(case["plain"]), case["what"]
             counts[part] = counts.get(part, 0) + 1
     left = 0
@@ -243,7 +253,9 @@ def main():
             left += 1
             continue
         opened = check("key_files", case, lambda: open_clear_key_file(case["file"], names))
-        assert opened is None or sorted(key.hex() for key in opened) == case["dek_ids"], case["what"]
+        if opened is not None:
+            assert sorted(key.hex() for key in opened[0]) == case["dek_ids"], case["what"]
+            assert {name: key.hex() for name, key in opened[1].items()} == case["keyspaces"], case["what"]
         counts["key_files"] = counts.get("key_files", 0) + 1
     print(", ".join(f"{count} {part}" for part, count in counts.items()), f"as they must be; {left} need a key")
 

@@ -210,13 +210,16 @@ fn a_passphrase_and_what_argon2_makes_of_it() {
 fn deks_and_what_is_derived_from_them() {
     let dir = tempfile::tempdir().unwrap();
     let dir = dir.path();
-    drop(Keyring::create(dir, &me(), Protector::none(), &[("tls", TLS)]).unwrap());
+    let keyring = Keyring::create(dir, &me(), Protector::none(), &[("tls", TLS)]).unwrap();
+    let id = keyring.keyspace("raft").unwrap().id().to_bytes();
+    drop(keyring);
     let text = std::fs::read_to_string(file(dir)).unwrap();
     let (file_key, dek) = keys_in_the_clear(&text);
     let file_key_text = Base64Unpadded::encode_string(&file_key);
-    let record = hkdf(&dek, &["nodeseal/v1/record", "\x01", "prod", "m1", "raft"]);
-    let stream = hkdf(&dek, &["nodeseal/v1/stream", "\x02", "prod", "m1"]);
-    let cell = hkdf(&dek, &["nodeseal/v1/cell", "\x03", "prod", "m1"]);
+    let derived = |label: &[u8], format: &[u8]| hkdf(&dek, &[label, format, b"prod", b"m1", &id]);
+    let record = derived(b"nodeseal/v1/record", &[1]);
+    let stream = derived(b"nodeseal/v1/stream", &[2]);
+    let cell = derived(b"nodeseal/v1/cell", &[3]);
     let secrets: [(&str, &[u8]); 7] = [
         ("DEK", &dek),
         ("file key", &file_key),
@@ -232,23 +235,23 @@ fn deks_and_what_is_derived_from_them() {
     };
     // That these are the keys is shown by what they open.
     let keyring = open();
-    let log = keyring.log("raft").unwrap();
-    let sealed = keyring.cells().seal("t", b"r", b"plain").unwrap();
+    let sealed = keyring.keyspace("raft").unwrap().cells().seal("t", b"r", b"plain").unwrap();
     let aad = [&1_u64.to_le_bytes()[..], b"t", &1_u64.to_le_bytes(), b"r"].concat();
     assert_eq!(super::by_hand::open(&cell, &aad, &sealed.bytes()[9..]), b"plain");
     sealed.durable();
-    drop((log, keyring));
+    drop(keyring);
 
     wiped("open and close", &secrets, || drop(open()));
     wiped("sealing and opening", &secrets, || {
         let keyring = open();
-        let log = keyring.log("raft").unwrap();
+        let raft = keyring.keyspace("raft").unwrap();
+        let log = raft.log();
         let mut sealed = [0; RECORD_OVERHEAD + 5];
         log.seal_in_place(LogId::new(1, Era::NONE), Era::NONE, &mut sealed).unwrap().durable();
         log.open_in_place(LogId::new(1, Era::NONE), Era::NONE, &mut sealed).unwrap();
-        let state = keyring.cells().seal_state("raft", &State::default()).unwrap();
-        keyring.cells().open_state("raft", state.bytes()).unwrap();
-        let streams = keyring.streams();
+        let state = raft.cells().seal_state(&State::default()).unwrap();
+        raft.cells().open_state(state.bytes()).unwrap();
+        let streams = raft.streams();
         let writer = streams.create("s", std::io::Cursor::new(Vec::new())).unwrap();
         let (mut file, sealed) = writer.finish(LogId::START, b"").unwrap();
         sealed.durable();
@@ -269,13 +272,15 @@ fn deks_and_what_is_derived_from_them() {
     put(dir, &text);
     wiped("a DEK that is dropped, in a file that becomes locked", &secrets, || {
         let keyring = open();
-        let log = keyring.log("raft").unwrap();
+        let log = keyring.keyspace("raft").unwrap().log();
         let mut sealed = [0; RECORD_OVERHEAD + 5];
         let id = LogId::new(1, Era::NONE);
         log.seal_in_place(id, Era::NONE, &mut sealed).unwrap().durable();
         keyring.reconcile(&LockRecord::locked(1, &unlock_key(&KEY))).unwrap();
         log.reseal(id, Era::NONE, &mut sealed).unwrap().unwrap().durable();
-        keyring.sweep().unwrap().finish().unwrap();
+        let mut sweep = keyring.sweep().unwrap();
+        sweep.shown("raft");
+        sweep.finish().unwrap();
         assert_eq!(keyring.status().deks.len(), 1);
     });
 }

@@ -49,7 +49,7 @@ fn secret_bytes_that_grow_shrink_and_move() {
 fn batches_that_are_sealed_dropped_or_fail() {
     let dir = tempfile::tempdir().unwrap();
     let keyring = keyring(&dir);
-    let log = keyring.log("raft").unwrap();
+    let log = keyring.keyspace("raft").unwrap().log();
     let batch = |count| {
         let mut batch = log.batch(LogId::START);
         for index in 1..=count {
@@ -98,13 +98,13 @@ fn batches_that_are_sealed_dropped_or_fail() {
 fn cells_that_are_sealed_opened_or_refused() {
     let dir = tempfile::tempdir().unwrap();
     let keyring = keyring(&dir);
-    let cells = keyring.cells();
+    let cells = keyring.keyspace("raft").unwrap().cells();
     wiped("sealed and opened", &SECRETS, || {
         let sealed = cells.seal("t", b"r", &PLAIN).unwrap();
         assert_eq!(cells.open("t", b"r", sealed.bytes()).unwrap().expose(), PLAIN);
         assert!(cells.open("t", b"other", sealed.bytes()).is_err());
         let state = State { vote: b"v".to_vec(), ..State::default() };
-        cells.seal_state("raft", &state).unwrap().durable();
+        cells.seal_state(&state).unwrap().durable();
     });
     wiped("re-sealed, or not", &SECRETS, || {
         let sealed = cells.seal("t", b"r", &PLAIN).unwrap().bytes().to_vec();
@@ -143,7 +143,7 @@ impl Seek for Full {
 fn streams_that_are_finished_dropped_or_fail() {
     let dir = tempfile::tempdir().unwrap();
     let keyring = keyring(&dir);
-    let streams = keyring.streams();
+    let streams = keyring.keyspace("raft").unwrap().streams();
     wiped("written and read", &SECRETS, || {
         let mut writer = streams.create("s", Cursor::new(Vec::new())).unwrap();
         (0..4000).for_each(|_| writer.write_all(&PLAIN).unwrap());
@@ -191,12 +191,13 @@ fn streams_that_are_finished_dropped_or_fail() {
 fn the_content_key_of_a_stream() {
     let dir = tempfile::tempdir().unwrap();
     let keyring = keyring(&dir);
-    let streams = keyring.streams();
+    let raft = keyring.keyspace("raft").unwrap();
+    let (streams, id) = (raft.streams(), raft.id().to_bytes());
     let (_, dek) =
         keys_in_the_clear(&std::fs::read_to_string(dir.path().join("node.keys")).unwrap());
     let writer = streams.create("s", Cursor::new(Vec::new())).unwrap();
     let file = writer.finish(LogId::START, b"").unwrap().0.into_inner();
-    let key = hkdf(&dek, &["nodeseal/v1/stream", "\x02", "prod", "m1"]);
+    let key = hkdf(&dek, &[&b"nodeseal/v1/stream"[..], &[2], b"prod", b"m1", &id]);
     let aad = [&1_u64.to_le_bytes()[..], b"s"].concat();
     let content = open(&key, &aad, &file[9..STREAM_HEADER_LEN])[..32].to_vec();
     wiped("opened and re-sealed", &[("content key", &content)], || {

@@ -20,7 +20,7 @@ impl Batch {
         let place = Location::on(Arc::new(SimFs::new()), "/keys");
         let me = Identity::new("bench", "m1").expect("valid names");
         let keyring = Keyring::create(place, &me, Protector::none(), &[]).expect("a new keyring");
-        let log = keyring.log("raft").expect("a valid name");
+        let log = keyring.keyspace("raft").expect("a keyspace").log();
         let records = vec![vec![7; RECORD_OVERHEAD + size]; count];
         let mut batch = Self { kernel, log, sealed: Vec::new(), records };
         batch.seal();

@@ -126,7 +126,7 @@ fn sealed(seeds: &mut Seeds) {
     let head = [place.index, place.era, place.prev].map(u64::to_le_bytes).concat();
     for (dek, name) in [(ACTIVE, "active"), (RETIRING, "retiring")] {
         for plain in [&b""[..], b"a raft entry", &[7; 300]] {
-            let record = reference::record(&dek, "raft", place, &[1; 16], plain);
+            let record = reference::record(&dek, place, &[1; 16], plain);
             seeds.add("record", format!("{name}-{}", plain.len()), [&head, &record[..]].concat());
             let cell = reference::cell(&dek, "table", b"row", &[1; 24], plain);
             let seed = with_mode(3, &[b"row", &cell[..]].concat());
@@ -202,7 +202,7 @@ fn stores(seeds: &mut Seeds) {
     }
     let mut writer = Writer::default();
     writer.record(segment::CRC, b"");
-    writer.record(segment::METADATA, b"nodeseal store 1\n");
+    writer.record(segment::METADATA, b"nodeseal store 1\n0123456789abcdef");
     for kind in 16..20 {
         writer.record(kind, &[kind as u8; 200]);
     }

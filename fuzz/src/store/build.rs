@@ -8,7 +8,7 @@ use nodeseal::store::{Change, Options, Step};
 use nodeseal::{Keyring, Reason, Store};
 
 use super::{File, Frames, Kind, Point, Scene, files, kind_of, open, place, push};
-use crate::fixed::keyring;
+use crate::fixed::{KEYSPACE, keyring};
 use crate::segment::records;
 
 /// How a rotation had come along when a store was closed.
@@ -129,6 +129,8 @@ struct Log {
 impl Log {
     fn new(segment_size: u64) -> Self {
         let (disk, keyring) = (SimFs::new(), keyring());
+        // A rotation would have to be shown it.
+        keyring.forget(KEYSPACE).expect("it is not open");
         let store = Store::create(place(&disk), &keyring, options(segment_size));
         let store = store.expect("a new store");
         let state = State { sequence: 1, ..State::default() };

@@ -139,14 +139,14 @@ const CASES: &[Case] = &[
     Case {
         name: "the end of a sweep",
         start: start_resealed,
-        call: |keyring| keyring.sweep()?.finish().map(drop),
+        call: |keyring| shown(keyring)?.finish().map(drop),
         done: |status| status.deks.len() == 1,
         keys: &[1],
     },
     Case {
         name: "the end of a sweep that stands in the clear",
         start: start_unlocking,
-        call: |keyring| keyring.sweep()?.finish().map(drop),
+        call: |keyring| shown(keyring)?.finish().map(drop),
         done: |status| status.protection == Protection::Clear,
         keys: &[1],
     },
@@ -176,7 +176,7 @@ const CASES: &[Case] = &[
     Case {
         name: "a reservation",
         start: start_opened,
-        call: |keyring| seal(&keyring.log("raft")?, 9).map(drop),
+        call: |keyring| seal(&raft(keyring)?.log(), 9).map(drop),
         done: |status| status.deks[0].uses >= 1 << 21,
         keys: &[1],
     },
@@ -229,7 +229,7 @@ fn poisoned(keyring: &Keyring, entries: &[Entry]) {
     assert!(keyring.status().poisoned);
     assert!(matches!(keyring.rotate_dek(Reason::Leaked), Err(Error::Poisoned)));
     assert!(matches!(keyring.attach("x", b"x"), Err(Error::Poisoned)));
-    assert!(matches!(seal(&keyring.log("raft").unwrap(), 50), Err(Error::Poisoned)));
+    assert!(matches!(seal(&raft(keyring).unwrap().log(), 50), Err(Error::Poisoned)));
     entries.iter().for_each(|entry| entry.open(keyring).unwrap());
 }
 
@@ -267,12 +267,12 @@ fn a_full_disk_keeps_nobody_from_opening() {
     }
     let keyring = unlock(&disk, &key(1)).unwrap();
     disk.fail_at(1, io::ErrorKind::StorageFull);
-    let refused = seal(&keyring.log("raft").unwrap(), 3).map(drop);
+    let refused = seal(&raft(&keyring).unwrap().log(), 3).map(drop);
     // What is sealed to make room is few.
     refused.unwrap();
     let status = keyring.status();
     assert!(!status.poisoned);
-    let log = keyring.log("raft").unwrap();
+    let log = raft(&keyring).unwrap().log();
     let may_seal = |n: &u64| {
         // Removing what a crash left works, making the new file does not.
         disk.fail_at(1, io::ErrorKind::StorageFull);

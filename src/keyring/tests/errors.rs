@@ -120,10 +120,11 @@ fn no_error_tells_a_key() {
 fn a_poisoned_keyring_refuses_all_but_opening() {
     let (disk, keyring) = locked();
     let entry = sealed(&keyring, 1);
-    let log = keyring.log("raft").unwrap();
-    let swept = keyring.sweep().unwrap();
+    let log = raft(&keyring).unwrap().log();
+    let swept = shown(&keyring).unwrap();
     let mut old = sealed(&keyring, 2);
-    let stream = keyring.streams().create("s", io::Cursor::new(Vec::new())).unwrap();
+    let stream =
+        raft(&keyring).unwrap().streams().create("s", io::Cursor::new(Vec::new())).unwrap();
     let (stream, in_flight) = stream.finish(LogId::START, b"").unwrap();
     in_flight.durable();
     let mut header = *stream.get_ref().first_chunk().unwrap();
@@ -148,8 +149,8 @@ fn a_poisoned_keyring_refuses_all_but_opening() {
         other.remove_passphrases(),
         seal(&log, 3).map(drop),
         log.reseal(id(2), TERM, &mut old.record).map(drop),
-        other.cells().seal("t", b"r", b"v").map(drop),
-        other.streams().reseal_header("s", &mut header).map(drop),
+        raft(&other).unwrap().cells().seal("t", b"r", b"v").map(drop),
+        raft(&other).unwrap().streams().reseal_header("s", &mut header).map(drop),
     ];
     for (n, refused) in calls.into_iter().enumerate() {
         assert!(matches!(refused, Err(Error::Poisoned)), "{n}: {refused:?}");
@@ -174,7 +175,7 @@ fn a_poisoned_keyring_refuses_all_but_opening() {
 #[test]
 fn a_destroyed_key_file_is_gone_for_every_handle() {
     let (disk, keyring) = locked();
-    let log = keyring.log("raft").unwrap();
+    let log = raft(&keyring).unwrap().log();
     let whole = bytes(&disk);
     let other = keyring.clone();
     keyring.destroy().unwrap();

@@ -39,7 +39,7 @@ fn an_urgent_request_waits_for_one_dropped_dek_and_says_so() {
     let keyring = restart(&disk, keyring, &key(1));
 
     // The entry's DEK is named still, all others go: the new one does not wait for it.
-    let mut sweep = keyring.sweep().unwrap();
+    let mut sweep = shown(&keyring).unwrap();
     sweep.see(&entries[0].record).unwrap();
     assert_eq!(sweep.finish().unwrap().len(), 1);
     let after = keyring.status();
@@ -64,7 +64,7 @@ fn a_changed_unlock_key_gets_its_dek_from_a_sweep_that_drops_one() {
     assert!(queued.queued.contains(URGENT) && queued.kek_version == 1);
 
     entries[7].reseal(&keyring);
-    let mut sweep = keyring.sweep().unwrap();
+    let mut sweep = shown(&keyring).unwrap();
     entries.iter().for_each(|entry| sweep.see(&entry.record).unwrap());
     // All that were retiring but one are named still.
     assert_eq!(sweep.finish().unwrap().len(), OPEN - 2);

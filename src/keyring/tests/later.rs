@@ -29,7 +29,7 @@ fn an_unknown_kind_of_slot_makes_the_file_read_only() {
         keyring.detach("tls").map(drop),
         keyring.add_passphrase(&passphrases::phrase("passphrase"), passphrases::cheap()),
         // Its first use since it was opened has to be reserved in the file.
-        seal(&keyring.log("raft").unwrap(), 2).map(drop),
+        seal(&raft(&keyring).unwrap().log(), 2).map(drop),
     ];
     for (n, refused) in refusals.into_iter().enumerate() {
         assert!(matches!(refused, Err(Error::Misuse(Misuse::ReadOnly))), "{n}: {refused:?}");
@@ -62,7 +62,7 @@ fn unknown_optional_fields_are_kept() {
 fn unknown_critical_fields_and_versions_are_not_supported() {
     let (disk, keyring) = locked();
     let version = |set: &mut SecretBytes| set.expose_mut()[xchacha::OVERHEAD] = 2;
-    let tags = [0, 6, 0x7f]
+    let tags = [0, 7, 0x7f]
         .map(|tag| written(&keyring, |_| {}, |set| set.extend_from_slice(&field(tag, b"x"))));
     let later = [written(&keyring, |_| {}, version)];
     drop(keyring);
@@ -90,6 +90,10 @@ fn an_authentic_key_set_of_another_form_is_damage() {
     let attachment = |name: &[u8], len: usize| {
         [&[0, u8::try_from(name.len()).unwrap()], name, &vec![0; len][..]].concat()
     };
+    let keyspace = |id: u8, made: u8, name: &str| {
+        let len = u8::try_from(name.len()).unwrap();
+        field(6, &[&[id; 16][..], &[made, len], name.as_bytes()].concat())
+    };
     let cases = [
         ("no length", vec![0x80, 0, 0]),
         ("a length beyond the end", vec![0x80, 0xff, 0xff, 0xff, 0xff, 0]),
@@ -106,6 +110,24 @@ fn an_authentic_key_set_of_another_form_is_damage() {
         ("a name that is none", field(5, &attachment(b"a b", 3))),
         ("a name beyond its field", field(5, &[0, 9, b'x'])),
         ("an attachment that is too large", field(5, &attachment(b"x", MAX_ATTACHMENT + 1))),
+        ("a keyspace twice", keyspace(1, 1, "raft")),
+        ("keyspaces out of order", keyspace(1, 1, "a")),
+        ("two keyspaces of one id", keyspace(9, 1, "z")),
+        ("a keyspace that is neither made nor not", keyspace(1, 2, "z")),
+        ("a keyspace of another form of name", keyspace(1, 1, "z z")),
+        ("a keyspace without a name", keyspace(1, 1, "")),
+        ("a short keyspace", field(6, &[1; 17])),
+        ("a name shorter than its field", field(6, &[&[1; 17][..], b"\x01zz"].concat())),
+        (
+            "too many keyspaces",
+            (0..256)
+                .flat_map(|n| {
+                    let mut field = keyspace(0, 1, &format!("s{n:03}"));
+                    field[5..7].copy_from_slice(&u16::try_from(n + 1).unwrap().to_le_bytes());
+                    field
+                })
+                .collect(),
+        ),
         (
             "too many DEKs",
             (0..crate::key::MAX_DEKS)

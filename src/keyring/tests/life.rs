@@ -65,7 +65,7 @@ fn from_locked_to_the_clear() {
 
     // One entry is left under it: the file stays locked.
     entries[1].reseal(&keyring);
-    let mut sweep = keyring.sweep().unwrap();
+    let mut sweep = shown(&keyring).unwrap();
     entries.iter().for_each(|entry| sweep.see(&entry.record).unwrap());
     assert_eq!(sweep.finish().unwrap(), [(locked_dek, 1)]);
     let keyring = restart(&disk, keyring, &key(1));
@@ -106,8 +106,9 @@ fn an_old_file_and_its_key_open_nothing_that_came_after_a_change() {
         let mut entries = vec![sealed(&keyring, 1)];
         keyring.reconcile_with(&LockRecord::locked(1, &key(2)), rekey).unwrap();
         entries.push(sealed(&keyring, 2));
-        let cell = keyring.cells().seal("t", b"r", b"v").unwrap().bytes().to_vec();
-        let mut writer = keyring.streams().create("s", Cursor::new(Vec::new())).unwrap();
+        let cell = raft(&keyring).unwrap().cells().seal("t", b"r", b"v").unwrap().bytes().to_vec();
+        let mut writer =
+            raft(&keyring).unwrap().streams().create("s", Cursor::new(Vec::new())).unwrap();
         std::io::Write::write_all(&mut writer, b"state").unwrap();
         let (stream, _) = writer.finish(id(2), b"").unwrap();
         let stream = stream.into_inner();
@@ -124,8 +125,8 @@ fn an_old_file_and_its_key_open_nothing_that_came_after_a_change() {
         let opened = [
             entries[0].open(&thief),
             entries[1].open(&thief),
-            thief.cells().open("t", b"r", &cell).map(drop),
-            thief.streams().open("s", Cursor::new(stream)).map(drop),
+            raft(&thief).unwrap().cells().open("t", b"r", &cell).map(drop),
+            raft(&thief).unwrap().streams().open("s", Cursor::new(stream)).map(drop),
         ];
         // KeepDek is the exception that its documentation says it is.
         for opened in opened {

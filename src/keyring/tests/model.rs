@@ -113,7 +113,7 @@ impl Node {
 
     fn run(&mut self, action: &Move) -> Result<()> {
         let keyring = self.keyring().clone();
-        let log = keyring.log("raft")?;
+        let log = raft(&keyring)?.log();
         match action {
             Move::Seal => {
                 let (entry, in_flight) = seal(&log, self.next)?;
@@ -122,7 +122,7 @@ impl Node {
                 in_flight.durable();
             }
             Move::SealCell(row) => {
-                let cell = keyring.cells().seal("t", &[*row], &[*row; 9])?;
+                let cell = raft(&keyring)?.cells().seal("t", &[*row], &[*row; 9])?;
                 self.cells.insert(*row, cell.bytes().to_vec());
                 cell.durable();
             }
@@ -143,14 +143,14 @@ impl Node {
                     }
                 }
                 for (row, cell) in &mut self.cells {
-                    if let Some(new) = keyring.cells().reseal("t", &[*row], cell)? {
+                    if let Some(new) = raft(&keyring)?.cells().reseal("t", &[*row], cell)? {
                         *cell = new.bytes().to_vec();
                         new.durable();
                     }
                 }
             }
             Move::Sweep => {
-                let mut sweep = keyring.sweep()?;
+                let mut sweep = shown(&keyring)?;
                 for sealed in self.entries.iter().map(|e| &e.record).chain(self.cells.values()) {
                     sweep.see(sealed)?;
                 }
@@ -229,7 +229,7 @@ impl Node {
         let keyring = self.keyring().clone();
         self.entries.iter().for_each(|entry| entry.open(&keyring).unwrap());
         for (row, cell) in &self.cells {
-            let opened = keyring.cells().open("t", &[*row], cell).unwrap();
+            let opened = raft(&keyring).unwrap().cells().open("t", &[*row], cell).unwrap();
             assert_eq!(opened.expose(), [*row; 9]);
         }
         for (n, values) in &mut self.attached {

@@ -54,12 +54,12 @@ fn a_leak_does_not_wait_for_a_rotation_under_way() {
 #[test]
 fn a_sweep_waits_for_what_is_on_its_way() {
     let (_disk, keyring) = locked();
-    let (entry, in_flight) = seal(&keyring.log("raft").unwrap(), 1).unwrap();
+    let (entry, in_flight) = seal(&raft(&keyring).unwrap().log(), 1).unwrap();
     keyring.rotate_dek(Reason::Requested).unwrap();
     assert!(matches!(keyring.sweep(), Err(Error::Misuse(Misuse::InFlight))));
     in_flight.durable();
     let old = keyring.status().deks[1].id;
-    let mut sweep = keyring.sweep().unwrap();
+    let mut sweep = shown(&keyring).unwrap();
     sweep.see(&entry.record).unwrap();
     sweep.see(&entry.record).unwrap();
     // A DEK that begins to retire while a sweep runs is not its concern.
@@ -68,7 +68,7 @@ fn a_sweep_waits_for_what_is_on_its_way() {
     assert_eq!(keyring.status().deks.len(), 3);
     entry.open(&keyring).unwrap();
 
-    let mut sweep = keyring.sweep().unwrap();
+    let mut sweep = shown(&keyring).unwrap();
     for not_sealed in [&b""[..], b"\x01short", b"\0 twelve bytes", b"\x04 twelve bytes"] {
         assert!(matches!(sweep.see(not_sealed), Err(Error::Damaged { .. })));
     }
@@ -83,8 +83,8 @@ fn what_a_dropped_dek_sealed_is_gone() {
     let (_disk, keyring) = locked();
     let entry = sealed(&keyring, 1);
     keyring.rotate_dek(Reason::Requested).unwrap();
-    keyring.sweep().unwrap().finish().unwrap();
-    let named = keyring.log("raft").map(|_| Log::dek_of(&entry.record).unwrap()).unwrap();
+    shown(&keyring).unwrap().finish().unwrap();
+    let named = Log::dek_of(&entry.record).unwrap();
     match entry.open(&keyring) {
         Err(Error::UnknownDek(id)) => assert_eq!(id, named.to_string()),
         other => panic!("{other:?}"),
@@ -95,7 +95,7 @@ fn what_a_dropped_dek_sealed_is_gone() {
 fn uses_are_reserved_before_they_happen() {
     let (disk, keyring) = locked();
     let block = 1 << 20;
-    let log = keyring.log("raft").unwrap();
+    let log = raft(&keyring).unwrap().log();
     let used = |keyring: &Keyring| keyring.status().deks[0].uses;
     let mut entries: Vec<Entry> = (1..=3).map(|index| sealed(&keyring, index)).collect();
     assert_eq!((used(&keyring), keyring.status().epoch), (3, 1));

@@ -23,7 +23,7 @@ fn everything_opens_that_was_sealed_during_rotations() {
     let stop = AtomicBool::new(false);
     let rounds = thread::scope(|scope| {
         for _ in 0..SEALERS {
-            let log = keyring.log("raft").unwrap();
+            let log = raft(&keyring).unwrap().log();
             let (stored, next, finished) = (&stored, &next, &finished);
             scope.spawn(move || {
                 for _ in 0..EACH {
@@ -50,7 +50,7 @@ fn everything_opens_that_was_sealed_during_rotations() {
         while rounds < ROUNDS || finished.load(Ordering::Acquire) < SEALERS {
             keyring.rotate_dek(Reason::Requested).unwrap();
             stored.lock().unwrap().values_mut().for_each(|entry| entry.reseal(&keyring));
-            match keyring.sweep() {
+            match shown(&keyring) {
                 Ok(mut sweep) => {
                     let seen = stored.lock().unwrap();
                     seen.values().for_each(|entry| sweep.see(&entry.record).unwrap());
@@ -153,7 +153,7 @@ fn a_new_dek_is_used_only_once_it_is_durable() {
     let at = Location::on(Arc::clone(&watched) as Arc<dyn Fs>, Path::new("/keys"));
     let keyring = Keyring::create(at, &me(), Protector::unlock_key(&key(1)), &[]).unwrap();
     let old = keyring.status().deks[0].id;
-    *watched.log.lock().unwrap() = Some(keyring.log("raft").unwrap());
+    *watched.log.lock().unwrap() = Some(raft(&keyring).unwrap().log());
     keyring.rotate_dek(Reason::Requested).unwrap();
     *watched.log.lock().unwrap() = None;
     assert_eq!(*watched.sealed_under.lock().unwrap(), [old]);

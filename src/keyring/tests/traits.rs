@@ -101,18 +101,19 @@ fn debug_tells_nothing() {
             }
         }
     };
-    let log = keyring.log("raft").unwrap();
+    let log = raft(&keyring).unwrap().log();
     let mut batch = log.batch(LogId::START);
     batch.push(id(1), |out| out.extend_from_slice(PEM)).unwrap();
     silent(&batch);
     silent(&batch.seal().unwrap());
-    silent(&keyring.cells().seal("t", b"r", PEM).unwrap());
-    let (cells, streams, status) = (keyring.cells(), keyring.streams(), keyring.status());
+    silent(&raft(&keyring).unwrap().cells().seal("t", b"r", PEM).unwrap());
+    let (cells, streams, status) =
+        (raft(&keyring).unwrap().cells(), raft(&keyring).unwrap().streams(), keyring.status());
     let attachment = keyring.attachment("tls").unwrap();
     let handles: [&dyn Debug; 7] =
         [&keyring, &status, &log, &cells, &streams, &record, &*attachment];
     handles.into_iter().for_each(silent);
-    silent(&keyring.sweep().unwrap());
+    silent(&shown(&keyring).unwrap());
     drop((log, cells, streams, keyring));
 
     let unlock_key = key(2);

@@ -114,7 +114,7 @@ impl<W: Write + Seek> StreamWriter<W> {
         self.seal_chunk(true)?;
         let id = stream_id(&self.content);
         let info = StreamInfo { id, at, len: self.len, chunk_size: CHUNK, meta: meta.to_vec() };
-        let pin = self.streams.shared.acquire(1)?;
+        let pin = self.streams.keyspace.shared().acquire(1)?;
         let header = Header { content: self.content, info };
         let header = self.streams.seal_header(&pin, &self.name, &header)?;
         let mut out = self.out;

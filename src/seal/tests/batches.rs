@@ -11,7 +11,7 @@ fn room(plaintext: &[u8]) -> Vec<u8> {
 #[test]
 fn what_is_wrong_with_a_batch_is_said_before_a_byte_is_sealed() {
     let keyring = keyring();
-    let log = keyring.log("raft").unwrap();
+    let log = raft(&keyring).log();
     for (indices, after) in
         [([6, 7, 7], 5), ([6, 8, 7], 5), ([5, 6, 7], 5), ([4, 6, 7], 5), ([u64::MAX, 0, 1], 0)]
     {
@@ -36,7 +36,7 @@ fn what_is_wrong_with_a_batch_is_said_before_a_byte_is_sealed() {
 #[test]
 fn the_first_entry_of_all_may_be_numbered_0() {
     let keyring = keyring();
-    let log = keyring.log("raft").unwrap();
+    let log = raft(&keyring).log();
     let mut batch = log.batch(LogId::START);
     batch.push(entry(0, 1), |out| out.extend_from_slice(b"zeroth")).unwrap();
     let again = batch.push(entry(0, 1), |_| ());
@@ -53,7 +53,7 @@ fn the_first_entry_of_all_may_be_numbered_0() {
 #[test]
 fn a_batch_in_place_opens_like_one_that_was_built() {
     let keyring = keyring();
-    let log = keyring.log("raft").unwrap();
+    let log = raft(&keyring).log();
     let mut buffers = [room(b"one"), room(b""), room(b"three")];
     let ids = [entry(11, 1), entry(12, 4), entry(13, 4)];
     let mut records: Vec<_> =
@@ -70,7 +70,7 @@ fn a_batch_in_place_opens_like_one_that_was_built() {
 #[test]
 fn an_empty_batch_is_nothing_and_holds_nothing() {
     let keyring = keyring();
-    let log = keyring.log("raft").unwrap();
+    let log = raft(&keyring).log();
     let batch = log.batch(LogId::START);
     assert!(batch.is_empty());
     let sealed = batch.seal().unwrap();
@@ -84,7 +84,7 @@ fn an_empty_batch_is_nothing_and_holds_nothing() {
 #[test]
 fn an_entry_that_fails_leaves_the_batch_as_it_was() {
     let keyring = keyring();
-    let log = keyring.log("raft").unwrap();
+    let log = raft(&keyring).log();
     let mut batch = log.batch(LogId::START);
     batch.push(entry(1, 1), |out| out.extend_from_slice(b"first")).unwrap();
     let failed = batch.try_push(entry(2, 1), |out| {
@@ -129,7 +129,7 @@ impl From<std::io::Error> for IoOrSeal {
 #[test]
 fn a_batch_can_use_the_memory_of_the_one_before() {
     let keyring = keyring();
-    let log = keyring.log("raft").unwrap();
+    let log = raft(&keyring).log();
     let mut batch = log.batch(LogId::START);
     batch.push(entry(1, 1), |out| out.extend_from_slice(&[7; 5000])).unwrap();
     let sealed = batch.seal().unwrap();
@@ -147,7 +147,7 @@ fn a_batch_can_use_the_memory_of_the_one_before() {
 #[test]
 fn memory_that_comes_late_takes_over_what_was_pushed() {
     let keyring = keyring();
-    let log = keyring.log("raft").unwrap();
+    let log = raft(&keyring).log();
     let mut batch = log.batch(LogId::START);
     batch.push(entry(1, 1), |out| out.extend_from_slice(b"first")).unwrap();
     let mut batch = batch.with_buffer(crate::secret::SecretBytes::from(&b"of another"[..]));
@@ -179,7 +179,7 @@ fn borrowed(stored: &mut [(LogId, Vec<u8>)]) -> Vec<(LogId, &mut [u8])> {
 #[test]
 fn what_was_sealed_together_opens_together() {
     let keyring = keyring();
-    let log = keyring.log("raft").unwrap();
+    let log = raft(&keyring).log();
     let after = LogId::new(9, Era::term(1));
     let mut records = stored(&log);
     log.open_batch(after, &mut borrowed(&mut records)).unwrap();
@@ -192,7 +192,7 @@ fn what_was_sealed_together_opens_together() {
 #[test]
 fn records_of_several_batches_and_deks_open_together() {
     let keyring = keyring();
-    let log = keyring.log("raft").unwrap();
+    let log = raft(&keyring).log();
     let mut records = stored(&log);
     let after = LogId::new(79, Era::term(3));
     keyring.rotate_dek(Reason::Requested).unwrap();
@@ -210,7 +210,7 @@ fn records_of_several_batches_and_deks_open_together() {
 #[test]
 fn the_first_record_that_does_not_open_is_told() {
     let keyring = keyring();
-    let log = keyring.log("raft").unwrap();
+    let log = raft(&keyring).log();
     let after = LogId::new(9, Era::term(1));
     let whole = stored(&log);
     for at in [0, 1, 31, 32, 33, 64, 69] {

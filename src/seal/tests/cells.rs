@@ -6,7 +6,7 @@ use crate::keyring::{LockPolicy, Opened};
 #[test]
 fn a_cell_is_xchacha20_poly1305_under_a_key_derived_by_hand() {
     let keyring = keyring();
-    let cells = keyring.cells();
+    let cells = raft(&keyring).cells();
     for len in [0, 1, 64, 1000] {
         let plain = vec![3; len];
         let sealed = cells.seal("table", b"row", &plain).unwrap();
@@ -24,7 +24,7 @@ fn a_cell_is_xchacha20_poly1305_under_a_key_derived_by_hand() {
 #[test]
 fn a_cell_is_resealed_under_the_active_dek() {
     let keyring = keyring();
-    let cells = keyring.cells();
+    let cells = raft(&keyring).cells();
     let old = cells.seal("t", b"r", b"plain").unwrap().bytes().to_vec();
     let uses = keyring.status().deks[0].uses;
     assert!(cells.reseal("t", b"r", &old).unwrap().is_none());
@@ -49,25 +49,21 @@ fn state() -> State {
 
 #[test]
 fn the_state_cell_comes_back_as_it_was() {
-    let cells = keyring().cells();
+    let cells = raft(&keyring()).cells();
     let bare = State { snapshot: None, vote: Vec::new(), ..state() };
     for state in [State::default(), state(), bare] {
-        let sealed = cells.seal_state("raft", &state).unwrap();
-        assert_eq!(cells.open_state("raft", sealed.bytes()).unwrap(), state);
-        assert!(matches!(cells.open_state("other", sealed.bytes()), Err(Error::Unauthentic)));
+        let sealed = cells.seal_state(&state).unwrap();
+        assert_eq!(cells.open_state(sealed.bytes()).unwrap(), state);
     }
     let large = State { vote: vec![0; 4097], ..State::default() };
-    assert!(matches!(
-        cells.seal_state("raft", &large),
-        Err(Error::Misuse(crate::Misuse::TooLarge { .. }))
-    ));
+    assert!(matches!(cells.seal_state(&large), Err(Error::Misuse(crate::Misuse::TooLarge { .. }))));
 }
 
 #[test]
 fn the_state_cell_has_its_documented_bytes() {
     let keyring = keyring();
-    let sealed = keyring.cells().seal_state("raft", &state()).unwrap();
-    let plain = node(&keyring).open_cell("nodeseal/state", b"raft", sealed.bytes()).unwrap();
+    let sealed = raft(&keyring).cells().seal_state(&state()).unwrap();
+    let plain = node(&keyring).open_cell("nodeseal/state", b"", sealed.bytes()).unwrap();
     let mut expected = vec![1];
     for number in [u64::MAX, 7, 8, 6, 3, 2, 99, keyring.status().epoch] {
         expected.extend_from_slice(&number.to_le_bytes());
@@ -81,12 +77,12 @@ fn the_state_cell_has_its_documented_bytes() {
 #[test]
 fn a_state_of_another_form_is_damaged_or_unsupported() {
     let keyring = keyring();
-    let (cells, by_hand) = (keyring.cells(), node(&keyring));
-    let sealed = cells.seal_state("raft", &State { vote: Vec::new(), ..state() }).unwrap();
-    let plain = by_hand.open_cell("nodeseal/state", b"raft", sealed.bytes()).unwrap();
+    let (cells, by_hand) = (raft(&keyring).cells(), node(&keyring));
+    let sealed = cells.seal_state(&State { vote: Vec::new(), ..state() }).unwrap();
+    let plain = by_hand.open_cell("nodeseal/state", b"", sealed.bytes()).unwrap();
     let open = |plain: &[u8]| {
-        let cell = by_hand.cell("nodeseal/state", b"raft", [1; 24], plain);
-        cells.open_state("raft", &cell)
+        let cell = by_hand.cell("nodeseal/state", b"", [1; 24], plain);
+        cells.open_state(&cell)
     };
     assert!(open(&plain).is_ok());
     for len in 0..plain.len() {
@@ -113,27 +109,27 @@ fn an_older_state_opens_and_an_older_key_file_does_not() {
     };
     let file = Path::new("/keys/node.keys");
     let keyring = Keyring::create(place(), &me, Protector::none(), &[]).unwrap();
-    let older = keyring.cells().seal_state("raft", &State::default()).unwrap().bytes().to_vec();
+    let older = raft(&keyring).cells().seal_state(&State::default()).unwrap().bytes().to_vec();
     let old_file = disk.read_file(file).unwrap();
     keyring.attach("tls", b"new key").unwrap();
-    let newer = keyring.cells().seal_state("raft", &state()).unwrap().bytes().to_vec();
+    let newer = raft(&keyring).cells().seal_state(&state()).unwrap().bytes().to_vec();
     // The older one opens: what must not be put back is found out only by what it names.
-    assert_eq!(keyring.cells().open_state("raft", &older).unwrap(), State::default());
+    assert_eq!(raft(&keyring).cells().open_state(&older).unwrap(), State::default());
     keyring.rotate_dek(crate::Reason::Requested).unwrap();
-    let newest = keyring.cells().seal_state("raft", &state()).unwrap().bytes().to_vec();
+    let newest = raft(&keyring).cells().seal_state(&state()).unwrap().bytes().to_vec();
     drop(keyring);
 
     disk.write_file(file, &old_file).unwrap();
     let keyring = open();
     let epoch = keyring.status().epoch;
-    match keyring.cells().open_state("raft", &newer) {
+    match raft(&keyring).cells().open_state(&newer) {
         Err(Error::RolledBack { what: "key file", found, expected }) => {
             assert_eq!((found, expected), (epoch, epoch + 1));
         }
         other => panic!("{other:?}"),
     }
-    assert!(matches!(keyring.cells().open_state("raft", &newest), Err(Error::UnknownDek(_))));
-    assert!(keyring.cells().open_state("raft", &older).is_ok());
+    assert!(matches!(raft(&keyring).cells().open_state(&newest), Err(Error::UnknownDek(_))));
+    assert!(raft(&keyring).cells().open_state(&older).is_ok());
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn right(format: u8, bit: usize, error: &Error) -> bool {
 #[test]
 fn every_bit_of_a_record_counts() {
     let keyring = keyring();
-    let log = keyring.log("raft").unwrap();
+    let log = raft(&keyring).log();
     let record = sealed(&log, entry(3, 2), 1, b"plain");
     for bit in 0..record.len() * 8 {
         let error = refused(&log, entry(3, 2), 1, &flipped(&record, bit));
@@ -31,7 +31,7 @@ fn every_bit_of_a_record_counts() {
 
 #[test]
 fn every_bit_of_a_cell_counts() {
-    let cells = keyring().cells();
+    let cells = raft(&keyring()).cells();
     let sealed = cells.seal("table", b"row", b"plain").unwrap();
     for bit in 0..sealed.bytes().len() * 8 {
         let error = cells.open("table", b"row", &flipped(sealed.bytes(), bit)).unwrap_err();
@@ -42,7 +42,7 @@ fn every_bit_of_a_cell_counts() {
 #[test]
 fn every_bit_of_a_stream_counts() {
     let keyring = keyring();
-    let streams = keyring.streams();
+    let streams = raft(&keyring).streams();
     let plain: Vec<u8> = (0..=255).cycle().take(2060).collect();
     let (content, meta) = ([9; 32], b"meta".as_slice());
     let plan = Plan { content, index: 1, era: 1, chunk_size: 1024, meta, plain: &plain };
@@ -74,7 +74,8 @@ fn every_bit_of_a_stream_counts() {
 #[test]
 fn cut_at_every_length_or_made_longer() {
     let keyring = keyring();
-    let (log, cells, streams) = (keyring.log("raft").unwrap(), keyring.cells(), keyring.streams());
+    let raft = raft(&keyring);
+    let (log, cells, streams) = (raft.log(), raft.cells(), raft.streams());
     let record = sealed(&log, entry(3, 2), 1, b"plain");
     for len in 0..record.len() {
         let error = refused(&log, entry(3, 2), 1, &record[..len]);

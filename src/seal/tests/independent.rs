@@ -10,17 +10,18 @@ use salsa20::cipher::{KeyIvInit, StreamCipher};
 use salsa20::{XSalsa20, hsalsa};
 use sha2::Sha256;
 
-/// A node and its DEK.
+/// A node, its DEK and a keyspace.
 #[derive(Clone)]
 pub(crate) struct Node {
     pub(crate) dek: [u8; 32],
     pub(crate) cluster: String,
     pub(crate) node: String,
+    pub(crate) keyspace: [u8; 16],
 }
 
-/// Where a record stands: log, index, era, era before.
+/// Where a record is stored: index, era, era before.
 #[derive(Clone, Copy)]
-pub(super) struct Spot<'a>(pub(super) &'a str, pub(super) u64, pub(super) u64, pub(super) u64);
+pub(super) struct Spot(pub(super) u64, pub(super) u64, pub(super) u64);
 
 fn hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 32] {
     let mut mac = <Hmac<Sha256> as hmac::KeyInit>::new_from_slice(key).unwrap();
@@ -77,7 +78,7 @@ impl Node {
 
     fn key(&self, label: &str, format: u8) -> [u8; 32] {
         let (cluster, node) = (self.cluster.as_bytes(), self.node.as_bytes());
-        hkdf(&self.dek, &[label.as_bytes(), &[format], cluster, node])
+        hkdf(&self.dek, &[label.as_bytes(), &[format], cluster, node, &self.keyspace])
     }
 
     pub(super) fn cell_key(&self) -> [u8; 32] {
@@ -88,35 +89,34 @@ impl Node {
         self.key("nodeseal/v1/stream", 2)
     }
 
-    /// The key of a log.
-    pub(super) fn log_key(&self, log: &str) -> [u8; 32] {
-        let (cluster, node) = (self.cluster.as_bytes(), self.node.as_bytes());
-        hkdf(&self.dek, &[b"nodeseal/v1/record", &[1], cluster, node, log.as_bytes()])
+    /// The key of the log.
+    pub(super) fn log_key(&self) -> [u8; 32] {
+        self.key("nodeseal/v1/record", 1)
     }
 
-    /// The key of a log between two eras.
-    pub(super) fn record_key(&self, spot: Spot<'_>) -> [u8; 32] {
-        let Spot(log, _, era, prev) = spot;
+    /// The key of the log between two eras.
+    pub(super) fn record_key(&self, spot: Spot) -> [u8; 32] {
+        let Spot(_, era, prev) = spot;
         let eras: [u8; 16] = concat(&[&era.to_le_bytes(), &prev.to_le_bytes()]);
-        hsalsa::<U10>(&self.log_key(log).into(), &eras.into()).into()
+        hsalsa::<U10>(&self.log_key().into(), &eras.into()).into()
     }
 
     /// What seals and opens `record`, and nothing of another draw.
-    pub(super) fn subkey(&self, spot: Spot<'_>, record: &[u8]) -> [u8; 32] {
+    pub(super) fn subkey(&self, spot: Spot, record: &[u8]) -> [u8; 32] {
         let prefix: [u8; 16] = concat(&[&record[9..25]]);
         hsalsa::<U10>(&self.record_key(spot).into(), &prefix.into()).into()
     }
 
-    pub(super) fn record(&self, spot: Spot<'_>, prefix: &[u8; 16], plaintext: &[u8]) -> Vec<u8> {
-        let nonce = concat(&[prefix, &spot.1.to_le_bytes()]);
+    pub(super) fn record(&self, spot: Spot, prefix: &[u8; 16], plaintext: &[u8]) -> Vec<u8> {
+        let nonce = concat(&[prefix, &spot.0.to_le_bytes()]);
         let boxed = secretbox_seal(&self.record_key(spot), nonce, plaintext);
         [&self.name(1)[..], prefix, &boxed].concat()
     }
 
-    pub(super) fn open_record(&self, spot: Spot<'_>, record: &[u8]) -> Option<Vec<u8>> {
+    pub(super) fn open_record(&self, spot: Spot, record: &[u8]) -> Option<Vec<u8>> {
         let sealed = record.strip_prefix(&*self.name(1))?;
         let (prefix, boxed) = sealed.split_at_checked(16)?;
-        let nonce = concat(&[prefix, &spot.1.to_le_bytes()]);
+        let nonce = concat(&[prefix, &spot.0.to_le_bytes()]);
         secretbox_open(&self.record_key(spot), nonce, boxed)
     }
 

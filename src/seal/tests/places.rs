@@ -1,12 +1,12 @@
 //! What was moved, replayed or passed for something else.
 
-use super::independent::Spot;
+use super::independent::{Plan, Spot};
 use super::*;
 
 #[test]
 fn a_record_opens_at_its_own_place_alone() {
     let keyring = keyring();
-    let log = keyring.log("raft").unwrap();
+    let log = raft(&keyring).log();
     let mut record = sealed(&log, entry(7, 3), 2, b"plain");
     for (id, prev) in [
         (entry(6, 3), 2),
@@ -22,7 +22,7 @@ fn a_record_opens_at_its_own_place_alone() {
         let error = refused(&log, id, prev, &record);
         assert!(matches!(error, Error::Unauthentic), "{id:?} after {prev}");
     }
-    let other = keyring.log("raft2").unwrap();
+    let other = keyring.keyspace("raft2").unwrap().log();
     assert!(matches!(refused(&other, entry(7, 3), 2, &record), Error::Unauthentic));
     assert_eq!(log.open_in_place(entry(7, 3), Era::term(2), &mut record).unwrap(), b"plain");
 }
@@ -31,7 +31,7 @@ fn a_record_opens_at_its_own_place_alone() {
 fn an_entry_that_was_replaced_does_not_open_after_its_successor() {
     // Both leaders wrote an entry 2; the second one's successor names the second.
     let keyring = keyring();
-    let log = keyring.log("raft").unwrap();
+    let log = raft(&keyring).log();
     let old = sealed(&log, entry(2, 1), 1, b"of the first leader");
     let new = sealed(&log, entry(2, 2), 1, b"of the second leader");
     let next = sealed(&log, entry(3, 2), 2, b"next");
@@ -45,12 +45,13 @@ fn an_entry_that_was_replaced_does_not_open_after_its_successor() {
 }
 
 #[test]
-fn with_one_dek_another_node_cluster_or_log_is_another_key() {
+fn with_one_dek_another_node_cluster_or_keyspace_is_another_key() {
     // The DEK of two nodes is never the same: only by hand can that be made.
     let keyring = keyring();
-    let log = keyring.log("raft").unwrap();
+    let raft = raft(&keyring);
+    let log = raft.log();
     let own = node(&keyring);
-    let spot = Spot("raft", 7, 3, 2);
+    let spot = Spot(7, 3, 2);
     let open = |from: &Node, spot| {
         let mut record = from.record(spot, &[1; 16], b"plain");
         log.open_in_place(entry(7, 3), Era::term(2), &mut record).map(|plain| plain.to_vec())
@@ -61,18 +62,27 @@ fn with_one_dek_another_node_cluster_or_log_is_another_key() {
         assert!(matches!(open(&other, spot), Err(Error::Unauthentic)), "{cluster}/{name}");
 
         let cell = other.cell("t", b"r", [1; 24], b"plain");
-        assert!(matches!(keyring.cells().open("t", b"r", &cell), Err(Error::Unauthentic)));
+        assert!(matches!(raft.cells().open("t", b"r", &cell), Err(Error::Unauthentic)));
     }
-    assert!(matches!(open(&own, Spot("raf", 7, 3, 2)), Err(Error::Unauthentic)));
+    let other = Node { keyspace: [0; 16], ..own.clone() };
+    assert!(matches!(open(&other, spot), Err(Error::Unauthentic)));
+    let cell = other.cell("t", b"r", [1; 24], b"plain");
+    assert!(matches!(raft.cells().open("t", b"r", &cell), Err(Error::Unauthentic)));
+    let plan =
+        Plan { content: [9; 32], index: 1, era: 1, chunk_size: 1024, meta: b"", plain: b"plain" };
+    let streams = raft.streams();
+    let open = |from: &Node| streams.open("s", std::io::Cursor::new(from.stream("s", &plan)));
+    assert!(open(&own).is_ok());
+    assert!(matches!(open(&other), Err(Error::Unauthentic)));
     // Two nodes in fact: their DEKs differ.
-    let foreign = keyring_of("prod", "m2").log("raft").unwrap();
+    let foreign = keyring_of("prod", "m2").keyspace("raft").unwrap().log();
     let record = sealed(&foreign, entry(7, 3), 2, b"plain");
     assert!(matches!(refused(&log, entry(7, 3), 2, &record), Error::UnknownDek(_)));
 }
 
 #[test]
 fn a_cell_opens_in_its_own_table_and_row_alone() {
-    let cells = keyring().cells();
+    let cells = raft(&keyring()).cells();
     let sealed = cells.seal("table", b"row", b"plain").unwrap();
     for (table, row) in
         [("tabler", b"ow".as_slice()), ("tabl", b"erow"), ("table", b"ro"), ("row", b"table")]
@@ -91,7 +101,8 @@ fn a_cell_opens_in_its_own_table_and_row_alone() {
 #[test]
 fn one_format_does_not_open_as_another() {
     let keyring = keyring();
-    let (log, cells, streams) = (keyring.log("raft").unwrap(), keyring.cells(), keyring.streams());
+    let raft = raft(&keyring);
+    let (log, cells, streams) = (raft.log(), raft.cells(), raft.streams());
     let record = sealed(&log, entry(1, 1), 0, &[0; 8192]);
     let cell = cells.seal("t", b"r", &[0; 8192]).unwrap().bytes().to_vec();
     let writer = streams.create("s", std::io::Cursor::new(Vec::new())).unwrap();

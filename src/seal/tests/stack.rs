@@ -14,6 +14,7 @@ const ERAS: [u64; 6] = [1, 2, 2, 3, 3, 3];
 /// A log, its node with the DEK, and the kernel that it runs on.
 struct Watched {
     keyring: Keyring,
+    raft: Keyspace,
     log: Log,
     kernel: Kernel,
     len: usize,
@@ -24,8 +25,9 @@ fn on_every_kernel(check: impl Fn(&Watched)) {
     for kernel in Kernel::available() {
         for len in [0, 64, 256, 1100, 5000] {
             let keyring = keyring();
-            let log = keyring.log("raft").unwrap();
-            check(&Watched { keyring, log, kernel, len });
+            let raft = raft(&keyring);
+            let log = raft.log();
+            check(&Watched { keyring, raft, log, kernel, len });
         }
     }
 }
@@ -40,7 +42,7 @@ impl Watched {
     #[track_caller]
     fn assert_no_key(&self, what: &str, stack: &[u8], records: &[Vec<u8>]) {
         let node = node(&self.keyring);
-        let mut keys = vec![node.dek, node.log_key("raft")];
+        let mut keys = vec![node.dek, node.log_key()];
         for (at, record) in records.iter().enumerate() {
             keys.push(node.record_key(spot(at)));
             keys.push(node.subkey(spot(at), record));
@@ -69,9 +71,9 @@ impl Watched {
 }
 
 /// The location of record number `at`.
-fn spot(at: usize) -> Spot<'static> {
+fn spot(at: usize) -> Spot {
     let prev = at.checked_sub(1).map_or(0, |before| ERAS[before]);
-    Spot("raft", at as u64 + 1, ERAS[at], prev)
+    Spot(at as u64 + 1, ERAS[at], prev)
 }
 
 fn id(at: usize) -> LogId {
@@ -79,7 +81,7 @@ fn id(at: usize) -> LogId {
 }
 
 fn prev(at: usize) -> Era {
-    Era::term(spot(at).3)
+    Era::term(spot(at).2)
 }
 
 fn pairs(records: &mut [Vec<u8>]) -> Vec<(LogId, &mut [u8])> {
@@ -181,7 +183,7 @@ fn single_records_leave_no_key() {
 fn cells_and_streams_leave_no_key() {
     on_every_kernel(|watched| {
         let node = node(&watched.keyring);
-        let cells = watched.keyring.cells();
+        let cells = watched.raft.cells();
         let plain = vec![7; watched.len];
         let mut sealed = None;
         let stack = watched.stack(|| sealed = Some(cells.seal("t", b"r", &plain).unwrap()));
@@ -191,7 +193,7 @@ fn cells_and_streams_leave_no_key() {
         let stack = watched.stack(|| drop(cells.open("t", b"r", sealed.bytes()).unwrap()));
         watched.assert_none_of("Cells::open", &stack, &keys);
 
-        let streams = watched.keyring.streams();
+        let streams = watched.raft.streams();
         let mut out = Vec::new();
         let stack = watched.stack(|| {
             let mut writer = streams.create("s", Cursor::new(&mut out)).unwrap();

@@ -26,7 +26,7 @@ fn verdict(streams: &Streams, name: &str, stream: &[u8]) -> Result<()> {
 #[test]
 fn every_length_around_the_chunks_borders() {
     let keyring = keyring();
-    let streams = keyring.streams();
+    let streams = raft(&keyring).streams();
     for len in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK - 1, 2 * CHUNK, 3 * CHUNK] {
         let plain = pattern(len);
         let stream = write(&streams, "snap", &plain);
@@ -45,7 +45,7 @@ fn every_length_around_the_chunks_borders() {
 
 #[test]
 fn how_it_was_written_does_not_matter() {
-    let streams = keyring().streams();
+    let streams = raft(&keyring()).streams();
     let plain = pattern(2 * CHUNK + 100);
     for piece in [1, 17, CHUNK, CHUNK + 1, plain.len()] {
         let mut writer = streams.create("s", Cursor::new(Vec::new())).unwrap();
@@ -73,7 +73,7 @@ fn a_stream_made_by_hand_opens_with_its_own_chunk_size() {
     };
     for size in [1 << 10, 2500, 5000, 16 << 20] {
         let stream = node(&keyring).stream("s", &plan(size));
-        let mut reader = keyring.streams().open("s", Cursor::new(stream)).unwrap();
+        let mut reader = raft(&keyring).streams().open("s", Cursor::new(stream)).unwrap();
         assert_eq!((reader.info().chunk_size, reader.info().at), (size, entry(1, 2)));
         let mut read = Vec::new();
         reader.read_to_end(&mut read).unwrap();
@@ -81,7 +81,7 @@ fn a_stream_made_by_hand_opens_with_its_own_chunk_size() {
     }
     for size in [1, 1023, (16 << 20) + 1, u32::MAX] {
         let stream = node(&keyring).stream("s", &plan(size));
-        let error = keyring.streams().open("s", Cursor::new(stream)).unwrap_err();
+        let error = raft(&keyring).streams().open("s", Cursor::new(stream)).unwrap_err();
         assert!(matches!(error, Error::Unsupported { .. }), "{size}");
     }
 }
@@ -95,7 +95,7 @@ fn a_header_that_lies_is_damaged_before_anything_is_allocated_for_it() {
     let chunk = by_hand.stream("s", &plan)[HEAD..].to_vec();
     let open = |head: Vec<u8>| {
         let stream = [by_hand.stream_header("s", head), chunk.clone()].concat();
-        verdict(&keyring.streams(), "s", &stream)
+        verdict(&raft(&keyring).streams(), "s", &stream)
     };
     let with = |at: usize, bytes: &[u8]| {
         let mut head = plan.head();
@@ -117,7 +117,7 @@ fn a_header_that_lies_is_damaged_before_anything_is_allocated_for_it() {
 
 #[test]
 fn seeking_reads_what_a_slice_would() {
-    let streams = keyring().streams();
+    let streams = raft(&keyring()).streams();
     let plain = pattern(3 * CHUNK + 1234);
     let stream = write(&streams, "s", &plain);
     let mut reader = streams.open("s", Cursor::new(stream)).unwrap();
@@ -156,7 +156,7 @@ fn seeking_reads_what_a_slice_would() {
 
 #[test]
 fn chunks_that_were_moved_dropped_or_repeated_do_not_open() {
-    let streams = keyring().streams();
+    let streams = raft(&keyring()).streams();
     let stream = write(&streams, "s", &pattern(3 * CHUNK));
     let other = write(&streams, "s", &pattern(3 * CHUNK));
     verdict(&streams, "s", &stream).unwrap();
@@ -192,7 +192,7 @@ fn chunks_that_were_moved_dropped_or_repeated_do_not_open() {
 
 #[test]
 fn an_empty_stream_that_was_altered_is_not_read_as_empty() {
-    let streams = keyring().streams();
+    let streams = raft(&keyring()).streams();
     let mut stream = write(&streams, "s", b"");
     let read = |stream: &[u8]| {
         let mut reader = streams.open("s", Cursor::new(stream.to_vec())).unwrap();
@@ -205,7 +205,7 @@ fn an_empty_stream_that_was_altered_is_not_read_as_empty() {
 
 #[test]
 fn an_unfinished_stream_does_not_open() {
-    let streams = keyring().streams();
+    let streams = raft(&keyring()).streams();
     let mut file = Cursor::new(Vec::new());
     let mut writer = streams.create("s", &mut file).unwrap();
     writer.write_all(&pattern(CHUNK + 1)).unwrap();
@@ -254,7 +254,7 @@ impl Seek for Failing<'_> {
 
 #[test]
 fn a_writer_that_fails_anywhere_leaves_nothing_that_opens() {
-    let streams = keyring().streams();
+    let streams = raft(&keyring()).streams();
     let plain = pattern(2 * CHUNK + 1);
     let mut finished = false;
     for left in 0..50 {
@@ -311,7 +311,7 @@ impl Seek for Panicking {
 
 #[test]
 fn a_chunk_that_is_sealed_is_not_sealed_again_as_plaintext() {
-    let streams = keyring().streams();
+    let streams = raft(&keyring()).streams();
     let file = Panicking(Cursor::new(Vec::new()), false);
     let mut writer = streams.create("s", file).unwrap();
     writer.write_all(&pattern(CHUNK)).unwrap();
@@ -324,7 +324,7 @@ fn a_chunk_that_is_sealed_is_not_sealed_again_as_plaintext() {
 #[test]
 fn a_stream_is_rewritten_under_another_content_key() {
     let keyring = keyring();
-    let streams = keyring.streams();
+    let streams = raft(&keyring).streams();
     let content = |stream: &[u8]| node(&keyring).open_stream("s", stream).unwrap().0[..32].to_vec();
     for len in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 3 * CHUNK] {
         let plain = pattern(len);
@@ -352,7 +352,7 @@ fn a_stream_is_rewritten_under_another_content_key() {
         let mut read = Vec::new();
         new.read_to_end(&mut read).unwrap();
         assert!(read == plain, "{len}");
-        keyring.sweep().unwrap().finish().unwrap();
+        sweep(&keyring).finish().unwrap();
     }
     // Chunks of another size; and what does not open is not copied.
     let plan = Plan {
@@ -377,12 +377,12 @@ fn a_header_is_not_resealed_if_its_content_key_was_exposed() {
     let place = Location::on(Arc::new(SimFs::new()), "/keys");
     let me = Identity::new("prod", "m1").unwrap();
     let keyring = Keyring::create(place, &me, Protector::none(), &[]).unwrap();
-    let streams = keyring.streams();
+    let streams = raft(&keyring).streams();
     let mut header: [u8; HEAD] = write(&streams, "s", b"state")[..HEAD].try_into().unwrap();
     // In the clear one DEK is as good as another.
     keyring.rotate_dek(Reason::Age).unwrap();
     streams.reseal_header("s", &mut header).unwrap().unwrap().durable();
-    keyring.sweep().unwrap().finish().unwrap();
+    sweep(&keyring).finish().unwrap();
     assert_eq!(keyring.status().deks.len(), 1);
 
     keyring.reconcile(&LockRecord::locked(1, &UnlockKey::generate().unwrap())).unwrap();
@@ -409,7 +409,7 @@ fn a_leak_beside_a_resealing_is_not_missed() {
     let protector = Protector::unlock_key(&UnlockKey::generate().unwrap());
     let me = Identity::new("prod", "m1").unwrap();
     let keyring = Keyring::create(place, &me, protector, &[]).unwrap();
-    let streams = keyring.streams();
+    let streams = raft(&keyring).streams();
     let mut header: [u8; HEAD] = write(&streams, "s", b"state")[..HEAD].try_into().unwrap();
     keyring.rotate_dek(crate::Reason::Requested).unwrap();
     // All that is reserved: the next use waits for the key file, which is being written.
@@ -430,7 +430,7 @@ fn a_leak_beside_a_resealing_is_not_missed() {
 #[test]
 fn a_header_is_resealed_alone() {
     let keyring = keyring();
-    let streams = keyring.streams();
+    let streams = raft(&keyring).streams();
     let plain = pattern(CHUNK + 5);
     let mut stream = write(&streams, "s", &plain);
     let info = streams.open("s", Cursor::new(&stream)).unwrap().info().clone();
@@ -445,7 +445,7 @@ fn a_header_is_resealed_alone() {
     streams.reseal_header("s", &mut header).unwrap().unwrap().durable();
     assert_eq!(Streams::dek_of(&header).unwrap(), keyring.status().deks[0].id);
     stream[..HEAD].copy_from_slice(&header);
-    keyring.sweep().unwrap().finish().unwrap();
+    sweep(&keyring).finish().unwrap();
     let mut reader = streams.open("s", Cursor::new(&stream)).unwrap();
     assert_eq!(reader.info(), &info);
     let mut read = Vec::new();
@@ -455,7 +455,7 @@ fn a_header_is_resealed_alone() {
 
 #[test]
 fn a_stream_may_stand_behind_something_else() {
-    let streams = keyring().streams();
+    let streams = raft(&keyring()).streams();
     let mut file = Cursor::new(b"a header of the caller's".to_vec());
     file.seek(SeekFrom::End(0)).unwrap();
     let at = file.position();
@@ -474,7 +474,7 @@ fn a_stream_may_stand_behind_something_else() {
 
 #[test]
 fn the_meta_has_a_limit_and_is_not_in_debug() {
-    let streams = keyring().streams();
+    let streams = raft(&keyring()).streams();
     let longest = [b'#'; 3985];
     let writer = streams.create("s", Cursor::new(Vec::new())).unwrap();
     let stream = writer.finish(LogId::START, &longest).unwrap().0;

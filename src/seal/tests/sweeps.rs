@@ -15,7 +15,7 @@ fn holds<T>(what: &str, keyring: &Keyring, held: T, release: impl FnOnce(T)) {
         "{what} does not hold its DEK"
     );
     release(held);
-    let left = keyring.sweep().unwrap().finish().unwrap();
+    let left = sweep(keyring).finish().unwrap();
     assert!(left.is_empty());
     assert_eq!(keyring.status().deks.len(), 1, "{what} holds its DEK for ever");
 }
@@ -23,7 +23,8 @@ fn holds<T>(what: &str, keyring: &Keyring, held: T, release: impl FnOnce(T)) {
 #[test]
 fn what_is_in_flight_holds_its_dek() {
     let keyring = keyring();
-    let (log, cells, streams) = (keyring.log("raft").unwrap(), keyring.cells(), keyring.streams());
+    let raft = raft(&keyring);
+    let (log, cells, streams) = (raft.log(), raft.cells(), raft.streams());
     let batch = || {
         let mut batch = log.batch(LogId::START);
         batch.push(entry(1, 1), |out| out.extend_from_slice(b"entry")).unwrap();
@@ -36,7 +37,7 @@ fn what_is_in_flight_holds_its_dek() {
     let cell = || cells.seal("t", b"r", b"cell").unwrap();
     holds("a cell", &keyring, cell(), SealedCell::durable);
     holds("a cell that is dropped", &keyring, cell(), drop);
-    let state = cells.seal_state("raft", &State::default()).unwrap();
+    let state = cells.seal_state(&State::default()).unwrap();
     holds("a state", &keyring, state, SealedCell::durable);
     let stream = || {
         let mut writer = streams.create("s", Cursor::new(Vec::new())).unwrap();
@@ -53,7 +54,7 @@ fn what_is_in_flight_holds_its_dek() {
     let record = log.reseal(entry(1, 1), Era::NONE, &mut record).unwrap().unwrap();
     let cell = cells.reseal("t", b"r", &cell).unwrap().unwrap();
     let header = streams.reseal_header("s", &mut header).unwrap().unwrap();
-    keyring.sweep().unwrap().finish().unwrap();
+    sweep(&keyring).finish().unwrap();
     holds("what was re-sealed", &keyring, (record, cell, header), |(record, cell, header)| {
         record.durable();
         assert!(matches!(keyring.sweep().map(drop), Err(Error::Misuse(Misuse::InFlight))));
@@ -66,11 +67,11 @@ fn what_is_in_flight_holds_its_dek() {
 #[test]
 fn a_stream_that_is_being_written_ends_under_the_dek_of_its_end() {
     let keyring = keyring();
-    let streams = keyring.streams();
+    let streams = raft(&keyring).streams();
     let mut writer = streams.create("s", Cursor::new(Vec::new())).unwrap();
     writer.write_all(b"begun under the first").unwrap();
     keyring.rotate_dek(Reason::Requested).unwrap();
-    keyring.sweep().unwrap().finish().unwrap();
+    sweep(&keyring).finish().unwrap();
     let (file, sealed) = writer.finish(LogId::START, b"").unwrap();
     assert_eq!(Streams::dek_of(file.get_ref()).unwrap(), keyring.status().deks[0].id);
     sealed.durable();
@@ -79,15 +80,15 @@ fn a_stream_that_is_being_written_ends_under_the_dek_of_its_end() {
 #[test]
 fn what_is_opened_needs_no_pin_and_a_dropped_dek_opens_nothing() {
     let keyring = keyring();
-    let log = keyring.log("raft").unwrap();
+    let log = raft(&keyring).log();
     let record = sealed(&log, entry(1, 1), 0, b"entry");
     keyring.rotate_dek(Reason::Requested).unwrap();
     assert!(log.open_in_place(entry(1, 1), Era::NONE, &mut record.clone()).is_ok());
-    let mut sweep = keyring.sweep().unwrap();
-    sweep.see(&record).unwrap();
-    assert_eq!(sweep.finish().unwrap().len(), 1);
+    let mut seen = sweep(&keyring);
+    seen.see(&record).unwrap();
+    assert_eq!(seen.finish().unwrap().len(), 1);
     assert!(log.open_in_place(entry(1, 1), Era::NONE, &mut record.clone()).is_ok());
-    keyring.sweep().unwrap().finish().unwrap();
+    sweep(&keyring).finish().unwrap();
     assert!(matches!(refused(&log, entry(1, 1), 0, &record), Error::UnknownDek(_)));
 }
 
@@ -95,13 +96,13 @@ fn what_is_opened_needs_no_pin_and_a_dropped_dek_opens_nothing() {
 fn nothing_that_was_stored_loses_its_dek_while_others_seal() {
     const RECORDS: u64 = 400;
     let keyring = keyring();
+    let log = raft(&keyring).log();
     let stored = Mutex::new(Vec::new());
     let (done, rounds) = (AtomicU64::new(0), AtomicU64::new(0));
     std::thread::scope(|scope| {
         for thread in 0..2 {
-            let (keyring, stored, done) = (&keyring, &stored, &done);
+            let (log, stored, done) = (&log, &stored, &done);
             scope.spawn(move || {
-                let log = keyring.log("raft").unwrap();
                 for index in 0..RECORDS {
                     let id = entry(index + 1, thread + 1);
                     let mut record = vec![0; RECORD_OVERHEAD + 3];
@@ -113,7 +114,6 @@ fn nothing_that_was_stored_loses_its_dek_while_others_seal() {
                 done.fetch_add(1, Ordering::Release);
             });
         }
-        let log = keyring.log("raft").unwrap();
         while done.load(Ordering::Acquire) < 2 {
             keyring.rotate_dek(Reason::Requested).unwrap();
             let Ok(mut sweep) = keyring.sweep() else { continue };
@@ -123,11 +123,11 @@ fn nothing_that_was_stored_loses_its_dek_while_others_seal() {
                 }
                 sweep.see(record).unwrap();
             }
+            sweep.shown("raft");
             sweep.finish().unwrap();
             rounds.fetch_add(1, Ordering::Relaxed);
         }
     });
-    let log = keyring.log("raft").unwrap();
     let mut stored = stored.into_inner().unwrap();
     assert_eq!(stored.len(), 800);
     for (id, record) in &mut stored {

@@ -40,7 +40,7 @@ fn pieces(rest: &[u8]) -> Pieces<'_> {
 #[test]
 fn a_stream_is_the_same_on_any_number_of_threads() {
     let keyring = keyring();
-    let streams = keyring.streams();
+    let streams = raft(&keyring).streams();
     let plain = pattern(7 * CHUNK + 1000);
     for count in [1, 2, 3, 9] {
         for len in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 7 * CHUNK, plain.len()] {
@@ -77,7 +77,7 @@ fn a_stream_is_the_same_on_any_number_of_threads() {
 
 #[test]
 fn nothing_of_a_chunk_that_was_altered_is_written() {
-    let streams = keyring().streams();
+    let streams = raft(&keyring()).streams();
     let plain = pattern(6 * CHUNK);
     let mut writer = streams.create("s", Cursor::new(Vec::new())).unwrap();
     writer.copy_from(&mut &plain[..], threads(2)).unwrap();
@@ -125,7 +125,7 @@ impl io::Seek for Full {
 
 #[test]
 fn a_copy_that_failed_leaves_nothing_that_can_be_finished() {
-    let streams = keyring().streams();
+    let streams = raft(&keyring()).streams();
     let plain = pattern(5 * CHUNK);
     for count in [1, 3] {
         let full = Full(Cursor::new(Vec::new()), STREAM_HEADER_LEN + 2 * CHUNK);
@@ -169,7 +169,7 @@ fn named<'a>(ids: &[LogId], records: &'a mut [Vec<u8>]) -> Vec<(LogId, &'a mut [
 
 #[test]
 fn many_records_open_on_any_number_of_threads() {
-    let log = keyring().log("raft").unwrap();
+    let log = raft(&keyring()).log();
     for count in [0, 1, 4095, 4096, 4097, 20_000] {
         let (ids, plain, sealed) = many(&log, count);
         for workers in [1, 2, 7] {
@@ -189,7 +189,7 @@ fn many_records_open_on_any_number_of_threads() {
 
 #[test]
 fn the_first_record_that_does_not_open_is_named() {
-    let log = keyring().log("raft").unwrap();
+    let log = raft(&keyring()).log();
     let (ids, plain, sealed) = many(&log, 9000);
     for workers in [1, 2, 4] {
         for (wrong, later) in [(0, 8999), (4999, 5000), (8500, 8999), (8999, 8999)] {

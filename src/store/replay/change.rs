@@ -6,9 +6,10 @@ use super::{Damage, Reading};
 use crate::error::{Error, Place, Result};
 use crate::fs::File;
 use crate::key::DekId;
+use crate::keyring::KeyspaceId;
 use crate::seal::{Cells, Era, Log, LogId, Streams};
 use crate::store::chain::{Chain, Heads};
-use crate::store::format::{self, MAGIC, META, RECORD, SNAPSHOT, STATE, SnapshotHeader, TABLE};
+use crate::store::format::{self, META, RECORD, SNAPSHOT, STATE, SnapshotHeader, TABLE};
 use crate::store::index::Slot;
 use crate::store::table::{self, Part, Table};
 use crate::wal::{Check, Kind, Record, SegmentReader, Step, Tail};
@@ -55,7 +56,7 @@ pub(super) fn read(
     reading: &Reading<'_>,
 ) -> Result<Segment> {
     let mut reader = SegmentReader::new(file, path, last, Some(0))?;
-    let (mut changes, mut clean) = (Vec::new(), false);
+    let (mut changes, mut clean, mut owned) = (Vec::new(), false, false);
     let (mut change, mut heads) = (Change::default(), Heads::new(number));
     let note = |change: &mut Change, offset, what| {
         let place = Place { file: Some(path.to_owned()), offset: Some(offset), index: None };
@@ -71,6 +72,13 @@ pub(super) fn read(
                 if matches!(record.check, Check::DataAltered | Check::Unfollowed) {
                     lose(&mut change, record.offset, "an altered frame");
                     continue;
+                }
+                hold(record, &reader, reading.keyspace).map_err(|e| e.in_file(path))?;
+                if !owned && record.kind != Kind::Crc {
+                    owned = true;
+                    if record.kind != Kind::Metadata {
+                        note(&mut change, record.offset, "a segment that does not say whose it is");
+                    }
                 }
                 if record.check != Check::Good || record.odd_word {
                     note(&mut change, record.offset, "an altered frame");
@@ -129,6 +137,33 @@ impl Segment {
     }
 }
 
+/// Refuses a segment that begins with the id of another keyspace.
+pub(super) fn hold_to_keyspace(file: &dyn File, path: &Path, keyspace: KeyspaceId) -> Result<()> {
+    let mut reader = SegmentReader::new(file, path, true, Some(0))?;
+    while let Some(Step::Record(record)) = reader.next()? {
+        match record.kind {
+            Kind::Crc => {}
+            _ if record.check != Check::Good => break,
+            _ => return hold(record, &reader, keyspace).map_err(|e| e.in_file(path)),
+        }
+    }
+    Ok(())
+}
+
+/// Refuses the frame that says whose a segment is if that is another keyspace.
+fn hold(record: Record, reader: &SegmentReader<'_>, keyspace: KeyspaceId) -> Result<()> {
+    match format::parse_owner(reader.data()) {
+        Ok(owner)
+            if record.kind == Kind::Metadata
+                && record.check == Check::Good
+                && owner != keyspace =>
+        {
+            Err(Error::damaged("a segment of another keyspace").at_offset(record.offset))
+        }
+        _ => Ok(()),
+    }
+}
+
 impl Change {
     /// Adds a frame; reports whether it ends the change.
     fn take(
@@ -142,8 +177,7 @@ impl Change {
         let short = || Error::damaged("too short for its kind");
         match record.kind {
             Kind::Crc => {}
-            Kind::Metadata if data == MAGIC => {}
-            Kind::Metadata => return Err(Error::unsupported("segment", "of another version")),
+            Kind::Metadata => drop(format::parse_owner(data)?),
             RECORD => {
                 let (id, prev, sealed) = format::parse_record(data)?;
                 self.name_dek(Log::dek_of(sealed)?);

@@ -78,7 +78,7 @@ impl Reseal {
         };
         let mut frames = Frames::new(0);
         frames.put_crc()?;
-        put(&mut frames, &mut begun.heads, Kind::Metadata, &[MAGIC])?;
+        put(&mut frames, &mut begun.heads, Kind::Metadata, &[MAGIC, inner.keyspace.id_bytes()])?;
         append(&mut begun.out, &frames)?;
         Ok(Some(begun))
     }

@@ -203,17 +203,31 @@ fn what_does_not_fit_the_log_changes_nothing() {
 fn keys_without_a_log_and_a_log_without_keys_are_refused() {
     let (disk, keyring, store) = fresh();
     let exists = Store::create(place(&disk), &keyring, options());
-    assert!(matches!(exists, Err(Error::Busy(_))));
+    assert!(matches!(exists, Err(Error::Misuse(Misuse::KeyspaceOpen(name))) if name == NAME));
+    assert!(matches!(Store::open(place(&disk), &keyring, options()), Err(Error::Busy(_))));
     drop(store);
     let exists = Store::create(place(&disk), &keyring, options());
+    assert!(matches!(exists, Err(Error::Misuse(Misuse::KeyspaceRegistered(name))) if name == NAME));
+    assert!(keyring.forget(NAME).unwrap());
+    let exists = Store::create(place(&disk), &keyring, options());
     assert!(matches!(exists, Err(Error::Exists(_))));
+    let forgotten = Store::open(place(&disk), &keyring, options());
+    assert!(matches!(forgotten, Err(Error::UnknownKeyspace(name)) if name == NAME));
     let elsewhere = Location::on(Arc::new(disk.clone()), "/keys");
     assert!(matches!(Store::open(elsewhere, &keyring, options()), Err(Error::Missing(_))));
     drop(keyring);
     let protector = Protector::unlock_key(&unlock_key());
     let other = Location::on(Arc::new(disk.clone()), "/other");
     let other = Keyring::create(other, &me("m1"), protector, &[]).unwrap();
-    assert!(matches!(Store::open(place(&disk), &other, options()), Err(Error::UnknownDek(_))));
+    let opened = Store::open(place(&disk), &other, options());
+    assert!(matches!(opened, Err(Error::UnknownKeyspace(_))));
+    drop(other.keyspace(NAME).unwrap());
+    match Store::open(place(&disk), &other, options()) {
+        Err(Error::Damaged { what: "a segment of another keyspace", place }) => {
+            assert!(place.file.is_some() && place.offset.is_some());
+        }
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]

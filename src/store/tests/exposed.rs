@@ -9,7 +9,7 @@ use crate::fs::Loss;
 use crate::key::{LockRecord, Protection, Rekey};
 use crate::seal::tests::independent::{Node, Plan};
 
-const STREAM: &str = "raft.snapshot";
+const STREAM: &str = "snapshot";
 const CONTENT: &[u8] = b"admin = alice; allow = ssh";
 const FORGED: &[u8] = b"admin = mallo; allow = all";
 
@@ -74,9 +74,12 @@ impl Thief {
         let header = frames[*of_kind(&frames, SNAPSHOT).last().unwrap()].1.clone();
         let [path] = &snapshot_files(disk)[..] else { panic!("one snapshot") };
         let stream = [&header[..], &disk.read_file(path).unwrap()[4096..]].concat();
-        let nodes = keyring.status().deks.into_iter().map(|dek| {
+        let status = keyring.status();
+        let keyspace = status.keyspaces[0].id.to_bytes();
+        let nodes = status.deks.into_iter().map(|dek| {
             let dek = *keyring.shared().find(dek.id).unwrap().secret().expose();
-            Node { dek, cluster: "prod".to_owned(), node: "m1".to_owned() }
+            let (cluster, node) = ("prod".to_owned(), "m1".to_owned());
+            Node { dek, cluster, node, keyspace }
         });
         let opened = |node: Node| Some((node.open_stream(STREAM, &stream)?, node));
         let ((head, plain), node) = nodes.filter_map(opened).next().expect("a DEK that opens it");
@@ -443,6 +446,7 @@ fn a_header_that_moves_on_while_it_is_looked_for_is_seen() {
     assert!(segments(&disk).iter().all(|path| !before.contains(path)), "{before:?}");
     while count.go_on(&store.inner, u64::MAX, &mut sweep).unwrap() {}
     count.finish(&store.inner, &mut sweep).unwrap();
+    sweep.shown(NAME);
     assert_eq!(sweep.finish().unwrap().len(), 1, "the header names it");
     drop((store, keyring));
     let (_keyring, store) = reopen(&disk).unwrap();

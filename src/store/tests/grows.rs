@@ -170,6 +170,9 @@ fn no_log_is_made_over_the_witness_of_another() {
     let witness = Path::new("/raft/store.witness");
     let before = disk.read_file(witness).unwrap();
     let made = Store::create(place(&disk), &keyring, options());
+    assert!(matches!(made, Err(Error::Misuse(Misuse::KeyspaceRegistered(_)))));
+    keyring.forget(NAME).unwrap();
+    let made = Store::create(place(&disk), &keyring, options());
     assert!(matches!(made, Err(Error::Exists(path)) if path == witness));
     assert_eq!(disk.read_file(witness).unwrap(), before);
     drop(keyring);

@@ -406,7 +406,7 @@ fn read_only_changes_nothing_and_refuses_what_would() {
     refused(store.rotation().step().map(drop));
     refused(keyring.rotate_dek(Reason::Requested).map(drop));
     refused(keyring.attach("tls", b"pem"));
-    refused(keyring.cells().seal("mine", b"row", b"x").map(drop));
+    refused(keyring.keyspace("raft").unwrap().cells().seal("mine", b"row", b"x").map(drop));
     // A writer waits for readers to end; readers share.
     let other = Store::open(place(&disk), &keyring, options().read_only()).unwrap();
     drop(store);

@@ -68,12 +68,16 @@ fn everything_is_resealed_while_the_log_is_in_use() {
 fn a_dek_stays_as_long_as_something_elsewhere_names_it() {
     let (_disk, keyring, store) = fresh();
     store.apply(entries(1..=3, 1)).unwrap();
-    let cells = keyring.cells();
+    let cells = keyring.keyspace("mine").unwrap().cells();
     let cell = cells.seal("mine", b"row", b"value").unwrap();
     let bytes = Arc::new(Mutex::new(cell.bytes().to_vec()));
     keyring.rotate_dek(Reason::Requested).unwrap();
     let shown = Arc::clone(&bytes);
-    let mut rotation = store.rotation().also(move |sweep| sweep.see(&shown.lock().unwrap()));
+    let mut rotation = store.rotation().also(move |sweep| {
+        sweep.see(&shown.lock().unwrap())?;
+        sweep.shown("mine");
+        Ok(())
+    });
     for _ in 0..20 {
         assert!(!matches!(rotation.step().unwrap(), Step::Dropped | Step::Done));
     }

@@ -193,6 +193,7 @@ fn a_directory_that_was_moved_away_takes_nothing_more() {
             assert!(store.apply(entries(next..=next, 1)).is_err(), "{what} after {millis} ms");
             assert!(matches!(store.apply(entries(next..=next, 1)), Err(Error::Poisoned)));
             drop(store);
+            keyring.forget("raft").unwrap();
             for gone in [&above, &dir.path().join("gone")] {
                 let _ = std::fs::remove_dir_all(gone);
             }

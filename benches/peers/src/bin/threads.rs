@@ -55,7 +55,8 @@ fn split(memory: &mut [u8]) -> Vec<(LogId, &mut [u8])> {
 fn main() -> Result {
     let place = Location::on(Arc::new(SimFs::new()), "/keys");
     let keyring = Keyring::create(place, &Identity::new("bench", "m1")?, Protector::none(), &[])?;
-    let (streams, log) = (keyring.streams(), keyring.log("raft")?);
+    let raft = keyring.keyspace("raft")?;
+    let (streams, log) = (raft.streams(), raft.log());
     println!("| | one thread, ms | two, ms | times faster |\n|---|---|---|---|");
 
     let plain = vec![7; STREAM];
