@@ -76,6 +76,7 @@ use crate::secret::SecretBytes;
 mod accept;
 mod chain;
 mod change;
+mod create;
 mod cursor;
 mod files;
 mod format;

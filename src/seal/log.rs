@@ -1,3 +1,5 @@
+use core::fmt;
+
 use super::batch::{Batch, Rising};
 use super::log_id::{Era, LogId};
 use super::record::{self, Sealer};
@@ -6,7 +8,6 @@ use crate::crypto::random;
 use crate::error::{Error, Result};
 use crate::key::DekId;
 use crate::keyring::Keyspace;
-use core::fmt;
 
 /// Seals and opens the records of a keyspace's log.
 ///

@@ -15,8 +15,9 @@ pub enum Accept {
     /// The snapshot's file is missing or does not open. [`Store::snapshot`](super::Store::snapshot)
     /// then fails with why; the entries behind it can be read.
     Snapshot,
-    /// Entries are missing, corrupted or exchanged. Those that are left are served, unless they may have been
-    /// replaced where it cannot be seen; [`Store::damages`](super::Store::damages) lists the rest.
+    /// Entries are missing, corrupted or exchanged. Those that are left are served, unless they may
+    /// have been replaced where it cannot be seen; [`Store::damages`](super::Store::damages) lists
+    /// the rest.
     Damage,
 }
 

@@ -43,7 +43,6 @@ impl Heads {
         rest.copy_from_slice(ids);
         let stored = record.get(RECORD_OVERHEAD - TAG_LEN..RECORD_OVERHEAD);
         tag.copy_from_slice(stored.unwrap_or(&[0; TAG_LEN]));
-        // One update for each: the appends of a change hash nothing else.
         self.0.update(head);
     }
 

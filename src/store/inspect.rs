@@ -5,12 +5,12 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::accept::Accept;
-use super::format::{self, META, RECORD, SNAPSHOT, STATE, SnapshotHeader};
+use super::format::{self, META, RECORD, SNAPSHOT, STATE, SnapshotHeader, TABLE};
 use super::open::{look, missing_or};
 use super::options::Options;
 use super::snapshot::{STREAM, open_stream};
 use super::witness::{self, Witness};
-use super::{Store, frames, names};
+use super::{Store, frames, names, table};
 use crate::error::{Error, Result};
 use crate::fs::Fs;
 use crate::keyring::{Keyring, Keyspace, Location};
@@ -275,6 +275,7 @@ impl Looking<'_> {
                 self.headers.insert(id, header);
                 Ok(true)
             }
+            TABLE => table::decode(data).map(|_| true),
             Frame::Metadata => {
                 let owner = format::parse_owner(data)?;
                 match &self.keys {

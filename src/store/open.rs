@@ -1,4 +1,4 @@
-//! Making a store, and opening one.
+//! Opening a store.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -20,7 +20,7 @@ use super::view::View;
 use super::witness::Witness;
 use super::write::Writer;
 use super::{Inner, Store, names, read_only};
-use crate::error::{Error, Misuse, Place, Result};
+use crate::error::{Error, Place, Result};
 use crate::fs::{self, Fs, Lock};
 use crate::keyring::{Follower, Keyring, Keyspace, Location};
 use crate::process::Process;
@@ -45,72 +45,6 @@ pub(super) struct Looked {
 type Verify<'a> = Option<Box<dyn FnMut(Progress) + Send + 'a>>;
 
 impl Store {
-    /// Makes an empty store in a directory, which is created where it is missing, and registers its name
-    /// as a [`Keyspace`]. One that was cut short can be begun again.
-    ///
-    /// # Errors
-    ///
-    /// [`Misuse::KeyspaceRegistered`] if the name is registered, wherever the store of that name is: its
-    /// directory may be on a volume that is not mounted; [`Misuse::KeyspaceOpen`];
-    /// [`Misuse::TooManyKeyspaces`]; [`Error::Exists`] if a log is there, or the witness of one;
-    /// [`Error::Busy`]; [`Misuse::Name`], [`Misuse::OutOfBounds`] for a segment size that is not allowed;
-    /// [`Misuse::State`] with [`Options::read_only`]; [`Error::Unrecorded`] if another store could not
-    /// record that the key file was written, after which this one may be complete and open; [`Error::Io`];
-    /// or like [`Keyring::rotate_dek`].
-    pub fn create(
-        location: impl Into<Location>,
-        keyring: &Keyring,
-        options: Options<'_>,
-    ) -> Result<Self> {
-        options.check()?;
-        if options.read_only {
-            return Err(Misuse::State("a store that is made is written").into());
-        }
-        let claim = keyring.claim(&options.name)?;
-        let before = claim.registered();
-        if before.is_some_and(|(_, made)| made) {
-            return Err(Misuse::KeyspaceRegistered(options.name).into());
-        }
-        let (fs, dir) = location.into().into_parts();
-        fs.create_dir_all(&dir).map_err(|e| Error::io("create", &dir, e))?;
-        let lock = lock(&*fs, &dir)?;
-        if let Some(segment) = names::segments(&*fs, &dir)?.into_iter().next() {
-            return Err(Error::Exists(segment.path));
-        }
-        remove_unused_witness(&*fs, &dir, keyring, &options.name, before.is_some())?;
-        let changes = keyring.shared().changes();
-        let keyspace = claim.register(false)?;
-        let cells = keyspace.cells();
-        remove_temps(&*fs, &dir)?;
-        let state = State { sequence: 1, ..State::default() };
-        // Before the log: a log without a witness would be one that was tampered with.
-        let witness = Witness::create(&*fs, &dir, &cells, state.sequence)?;
-        let looked = Looked {
-            found: Found::default(),
-            state,
-            extra: Extra::default(),
-            meta: Meta::new(),
-            witnessed: 1,
-            needed: Accepted::default(),
-            epoch: keyring.shared().epoch(),
-        };
-        // Never written to: the first segment takes its place.
-        let none = witness.file();
-        let out = Appender::new(none, Witness::path(&dir), (0, 0), 0);
-        let lock = (Some(lock), false);
-        let keys = (keyring, keyspace);
-        let inner = Inner::new((fs, dir), lock, keys, &options, (out, Some(witness)), looked)?;
-        inner.first_segment(&mut inner.writer())?;
-        let store = Self { inner: Arc::new(inner) };
-        store.inner.keyspace.set_made()?;
-        store.follow_keys();
-        // The two of its own concern no key that it is sealed under: its first change records them.
-        if keyring.shared().changes() != changes.saturating_add(2) {
-            store.inner.record()?;
-        }
-        Ok(store)
-    }
-
     /// Opens the store in a directory.
     ///
     /// The log must end where its state cell says and must be without a gap, and neither it nor the
@@ -122,10 +56,10 @@ impl Store {
     ///
     /// [`Error::Missing`] if there is no log, or its witness or snapshot is gone;
     /// [`Error::UnknownKeyspace`] if there is one, but its name is not registered; [`Error::Busy`];
-    /// [`Misuse::KeyspaceOpen`]; [`Error::UnknownDek`] if these are not its keys; [`Error::RolledBack`] if
-    /// the log, the key file, the metadata or the snapshot is an older one; [`Error::Damaged`], with its
-    /// location, also if a segment belongs to another keyspace; [`Error::Unauthentic`];
-    /// [`Error::Unsupported`]; [`Error::Io`].
+    /// [`Misuse::KeyspaceOpen`](crate::Misuse::KeyspaceOpen); [`Error::UnknownDek`] if these are
+    /// not its keys; [`Error::RolledBack`] if the log, the key file, the metadata or the snapshot
+    /// is an older one; [`Error::Damaged`], with its location, also if a segment belongs to another
+    /// keyspace; [`Error::Unauthentic`]; [`Error::Unsupported`]; [`Error::Io`].
     /// [`Options::accept`] has what an operator may let pass.
     pub fn open(
         location: impl Into<Location>,
@@ -180,7 +114,7 @@ impl Store {
     }
 
     /// Has every change of the keys recorded in the log.
-    fn follow_keys(&self) {
+    pub(super) fn follow_keys(&self) {
         let inner: Arc<dyn Follower> = Arc::clone(&self.inner) as _;
         self.inner.keyring.shared().follow(Arc::downgrade(&inner));
     }
@@ -211,6 +145,19 @@ impl Store {
 }
 
 impl Looked {
+    /// Nothing yet but a first state.
+    pub(super) fn empty(state: State, epoch: u64) -> Self {
+        Self {
+            found: Found::default(),
+            witnessed: state.sequence,
+            state,
+            extra: Extra::default(),
+            meta: Meta::new(),
+            needed: Accepted::default(),
+            epoch,
+        }
+    }
+
     /// The snapshot that the state names, and its header, if the log has it.
     pub(super) fn snapshot(&self) -> Option<(StreamId, Option<SnapshotHeader>)> {
         self.state.snapshot.map(|id| (id, self.found.snapshot.clone()))
@@ -488,7 +435,7 @@ impl Inner {
     }
 }
 
-fn lock(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn Lock>> {
+pub(super) fn lock(fs: &dyn Fs, dir: &Path) -> Result<Box<dyn Lock>> {
     let path = dir.join("store.lock");
     fs.try_lock(&path).map_err(|e| Error::io("lock", &path, e))?.ok_or(Error::Busy(path))
 }
@@ -502,30 +449,7 @@ pub(super) fn missing_or(error: Error, fs: &dyn Fs, dir: &Path) -> Error {
     }
 }
 
-/// Removes the witness of a creation that was cut short, whose id nothing will know any more.
-fn remove_unused_witness(
-    fs: &dyn Fs,
-    dir: &Path,
-    keyring: &Keyring,
-    name: &str,
-    registered: bool,
-) -> Result<()> {
-    let path = Witness::path(dir);
-    let unused = || Witness::read(fs, dir, &keyring.keyspace_to_read(name)?.cells());
-    let found = if registered { unused() } else { Witness::sealed(fs, dir).map(|_| 0) };
-    match found {
-        Err(Error::Missing(_)) => Ok(()),
-        Ok(1) => {
-            fs::remove_if_there(fs, &path)?;
-            fs.sync_dir(dir).map_err(|e| Error::io("sync", dir, e))
-        }
-        Err(error @ Error::Io { .. }) => Err(error),
-        // Of a log that cannot be seen here.
-        _ => Err(Error::Exists(path)),
-    }
-}
-
-fn remove_temps(fs: &dyn Fs, dir: &Path) -> Result<()> {
+pub(super) fn remove_temps(fs: &dyn Fs, dir: &Path) -> Result<()> {
     for file in wal::list(fs, dir)?.1 {
         if names::is_temp(&file) {
             fs::remove_if_there(fs, &file)?;

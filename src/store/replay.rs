@@ -171,12 +171,13 @@ pub(super) fn replay(fs: &dyn Fs, dir: &Path, reading: &Reading<'_>) -> Result<F
     for (n, segment) in segments.into_iter().enumerate() {
         let number = segment.name.sequence;
         let listed = table.as_ref().map(|table| table.get(number));
-        let Some(listed) = listed.map_or(Some(None), |chains| chains.map(Some)) else {
-            // What another keyspace's is must not be removed as one of this one's.
+        if listed == Some(None) {
+            // One of another keyspace must not be removed as one of this.
             hold_to_keyspace(fs, &segment.path, reading.keyspace)?;
             found.leftovers.push(segment.path);
             continue;
-        };
+        }
+        let listed = listed.flatten();
         if number == found.named {
             found.damages.push(Damage::in_file("a second segment of one number", &segment.path));
             continue;

@@ -72,12 +72,13 @@ pub enum Step {
 ///
 /// # Snapshots
 ///
-/// Of a snapshot whose header is under a DEK that was not exposed, the header alone is sealed again.
-/// If the DEK was exposed, so was the content key in the header, which is all that authenticates the
-/// snapshot: it is copied under a new one, which takes as much room again until the old file goes.
-/// Those who are reading the old file can continue. Until it is copied, or another snapshot is installed in its place,
-/// the DEK stays, and the keys are [`Protection::Locking`](crate::key::Protection::Locking). One that is
-/// lost or does not open cannot be copied: the rotation fails until another is installed.
+/// Of a snapshot whose header is under a DEK that was not exposed, the header alone is sealed
+/// again. If the DEK was exposed, so was the content key in the header, which is all that
+/// authenticates the snapshot: it is copied under a new one, which takes as much room again until
+/// the old file goes. Those who are reading the old file can continue. Until it is copied, or
+/// another snapshot is installed in its place, the DEK stays, and the keys are
+/// [`Protection::Locking`](crate::key::Protection::Locking). One that is lost or does not open
+/// cannot be copied: the rotation fails until another is installed.
 ///
 /// ```
 /// # use nodeseal::{Identity, Keyring, Protector, UnlockKey, Store, store::Options};
