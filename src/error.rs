@@ -214,7 +214,7 @@ pub enum Misuse {
     Forked,
     /// The key file holds as many DEKs as it can, and what was asked for cannot wait.
     FullOfDeks {
-        /// How many it holds.
+        /// The number that it holds.
         limit: usize,
     },
     /// The file has parts that only a later version may rewrite.

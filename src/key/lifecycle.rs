@@ -23,7 +23,7 @@ pub use reason::{Reason, Reasons};
 
 /// How many DEKs a key file holds at most, the active one among them.
 pub(crate) const MAX_DEKS: usize = 64;
-/// How many of them are reserved for a leak, a first lock and an exposed slot that is dropped, which
+/// The number of them that are reserved for a leak, a first lock and an exposed slot that is dropped, which
 /// cannot wait for a sweep.
 pub(crate) const RESERVED_DEKS: usize = 2;
 
@@ -328,7 +328,7 @@ const LATE_LEAK: Misuse = Misuse::State(
 struct Turn<const MAX: usize> {
     next: Lifecycle,
     effects: Vec<Effect>,
-    /// None once it was taken.
+    /// The DEK that may be taken; `None` once it was.
     offer: Option<Offer>,
 }
 

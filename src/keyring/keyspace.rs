@@ -62,7 +62,7 @@ impl serde::Serialize for KeyspaceId {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Registered {
     pub(super) id: KeyspaceId,
-    /// Its owner was made whole; 0 only while a store is being created.
+    /// Says whether its owner is complete: a store that is being created is not.
     pub(super) made: bool,
 }
 

@@ -8,10 +8,11 @@ use crate::key::{DekId, Event};
 
 /// A look at everything that is sealed, to find the DEKs that nothing names any more.
 ///
-/// Show it the sealed form of everything that is stored, every record, cell and stream, and say of each
-/// keyspace that this was all of it ([`Sweep::shown`]). Then [`Sweep::finish`] drops the retiring DEKs
-/// that were not seen. What is shown need not be opened; its first nine bytes suffice. While it runs, nothing that is sealed under a retiring DEK may be
-/// copied from a place that was not shown yet to one that was.
+/// Show it the sealed form of everything that is stored, every record, cell and stream, and say of
+/// each keyspace that this was all of it ([`Sweep::shown`]). Then [`Sweep::finish`] drops the
+/// retiring DEKs that were not seen. What is shown need not be opened; its first nine bytes
+/// suffice. While it runs, nothing that is sealed under a retiring DEK may be copied from a place
+/// that was not shown yet to one that was.
 ///
 /// ```
 /// # use nodeseal::{Identity, Keyring, Protector, Reason, UnlockKey};

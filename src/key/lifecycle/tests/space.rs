@@ -69,7 +69,7 @@ impl Action {
         Self::Record { newer: 1, keys: Some(keys), rekey: Rekey::NewDek, declares: false }
     }
 
-    /// Whether it says of what the file holds that it leaked.
+    /// Reports whether it says of what the file holds that it leaked.
     const fn leaks(self) -> bool {
         match self {
             Self::Record { newer, rekey, declares, .. } => {
@@ -232,13 +232,13 @@ impl Node {
         Some(next)
     }
 
-    /// What the error names makes room: a sweep that drops one DEK.
+    /// Makes room by what the error names: a sweep that drops one DEK.
     fn makes_room(&self, action: Action, changes: bool) {
         let swept = self.after(Action::Unreferenced(1)).unwrap();
         assert_ne!(swept.oracle.answer(action, changes), Answer::Full);
     }
 
-    /// How a record compares with the file, as whoever drives the machine says; nothing if it names a key
+    /// Compares a record with the file, like whoever drives the machine; nothing if it names a key
     /// that the file has no slot of.
     fn compared(&self, keys: Option<Keys>) -> Option<(Wanted, SlotChange)> {
         let Some(keys) = keys else { return Some((Wanted::Off, SlotChange::default())) };
@@ -265,7 +265,7 @@ impl Node {
         Some((if same { Wanted::SameKey } else { Wanted::OtherKey }, change))
     }
 
-    /// What must hold in every state. That opening it again changes nothing is [`Action::Settle`].
+    /// Checks what must hold in every state. That opening it again changes nothing is [`Action::Settle`].
     fn check(&self, action: Action) {
         let Self { state, oracle } = self;
         oracle.check();
@@ -338,7 +338,7 @@ impl Node {
         Self { state, oracle }
     }
 
-    /// What tells states apart: all that the machine knows besides was compared with the oracle.
+    /// Returns what tells states apart: all that the machine knows besides was compared with the oracle.
     fn key(&self) -> (u8, Oracle) {
         (self.state.queued.bits(), self.oracle.clone().named())
     }

@@ -1,4 +1,4 @@
-//! What the search knows without the machine.
+//! Knowledge of the search that is not the machine's.
 
 use super::*;
 
