@@ -1,7 +1,7 @@
 //! A log is one history. Whoever has the disk and older copies of it, and no key, makes no other of them:
 //! every row of theirs is authentic, at its own index, in its own era, after the same era.
 
-use super::super::format::RECORD;
+use super::super::format::{self, RECORD};
 use super::attacks::{Frame, forge, frames_of, last_segment, of_kind};
 use super::*;
 use crate::fs::{Fs, Loss};
@@ -47,6 +47,44 @@ fn rewritten() -> SimFs {
     write(&store, 4, &["new 4", "new 5", "new 6"]);
     drop((store, keyring));
     disk
+}
+
+/// By hand, from the bytes of the segment: `docs/design.md` has the table.
+#[test]
+fn the_chain_is_over_the_heads_that_the_design_names() {
+    use sha2::{Digest, Sha256};
+
+    let (disk, keyring, store) = fresh();
+    for n in 1..30 {
+        write(&store, n, &[&format!("entry {n} {}", "-".repeat(100))]);
+    }
+    store.apply(change(|c| c.put_meta("members", b"m1"))).unwrap();
+    write(&store, 30, &["after the metadata", "and another"]);
+    drop((store, keyring));
+    let frames = frames_of(&disk, &last_segment(&disk));
+    let name = last_segment(&disk).file_name().unwrap().to_str().unwrap().to_owned();
+    let number = u64::from_str_radix(&name[..16], 16).unwrap();
+    assert!(number > 2, "{name}");
+    let mut bytes = [&b"nodeseal/v1/segment"[..], &number.to_le_bytes()].concat();
+    let (mut kinds, mut sealed) = (std::collections::BTreeSet::new(), Vec::new());
+    for (kind, data) in &frames {
+        kinds.insert(kind.number());
+        match kind.number() {
+            4 => {}
+            17 => sealed = data[16..].to_vec(),
+            16 => bytes.extend([&[16], &data[..24], &data[49..65]].concat()),
+            other => {
+                let len = u64::try_from(data.len()).unwrap();
+                bytes.push(u8::try_from(other).unwrap());
+                bytes.extend([&len.to_le_bytes()[..], data].concat());
+            }
+        }
+    }
+    assert_eq!(Vec::from_iter(kinds), [1, 4, 16, 17, 18, 20]);
+    let keyring = open_keyring(&disk).unwrap();
+    let state = keyring.keyspace(NAME).unwrap().cells().open_state(&sealed).unwrap();
+    let (_, extra) = format::without_extra(state).unwrap();
+    assert_eq!(extra.chain[..], Sha256::digest(&bytes)[..]);
 }
 
 #[test]
